@@ -1,0 +1,75 @@
+"""concept_captions: what an image-text engine says of each picture."""
+
+import dagster as dg
+from pydantic import Field
+
+from assets.columns import table_metadata
+from assets.inputs import DEFAULT_CONCEPT, concept_inputs
+from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.partitions import crawl_partitions
+from resources.dask_cluster import DaskClusterResource
+from resources.delta_lake import DeltaLakeResource
+from resources.engines import EnginesResource
+from resources.home import HomeResource
+from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
+from veclip_pipelines.captioning.stage import StageResult
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
+
+
+class ConceptCaptionsConfig(dg.Config):
+    """Which engine describes the pictures."""
+
+    engine_profile: str = Field(
+        default=DEFAULT_CONCEPT,
+        description="Engine profile for concept captions: tagger (no GPU, no network), llava-1.5-7b (the paper's), "
+        "qwen2.5-vl-3b, or a file of yours in VECLIP_HOME/profiles.",
+    )
+
+
+@dg.asset(
+    partitions_def=crawl_partitions,
+    deps=["raw_crawl", ["prompts", "concept"], ["engine_profiles", "concept"]],
+    group_name="captions",
+    kinds={"python", "dask", "deltalake", "torch"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    metadata=table_metadata(CONCEPT_CAPTIONS),
+    pool="captioning",
+    description="What a vision-language model sees in each picture, in under 20 words and without seeing the AltText. "
+    "A picture is captioned once by an engine, however often the crawl has it.",
+)
+def concept_captions(
+    context: dg.AssetExecutionContext,
+    config: ConceptCaptionsConfig,
+    delta_lake: DeltaLakeResource,
+    dask: DaskClusterResource,
+    engines: EnginesResource,
+    home: HomeResource,
+) -> dg.MaterializeResult[None]:
+    warehouse, key = delta_lake.warehouse(), context.partition_key
+    engine = engines.resolve(config.engine_profile, "concept", CODE_VERSION)
+    inputs = concept_inputs(warehouse, key, engine)
+    work = Materialisation(context, warehouse, home.settings(), CONCEPT_CAPTIONS, CODE_VERSION, inputs)
+    with dask.runner(context.run_id) as runner:
+        result = caption_partition(warehouse, engine, key, runner, properties=commit_properties(context, CODE_VERSION))
+    return work.finish(
+        {"crawl_partition": key, "engine_id": engine.engine_id},
+        rows_in=result.rows,
+        changed=result.changed,
+        extra={
+            "engine_profile": config.engine_profile,
+            **stage_metadata(result),
+            **preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
+        },
+    )
+
+
+def stage_metadata(result: StageResult) -> dict[str, object]:
+    """What both captioning assets report."""
+    return {
+        "engine_id": result.engine_id,
+        "captions_computed": result.computed,
+        "captions_reused": result.reused,
+        "batches_run": result.batches_run,
+        "batches_found_finished": result.batches_found,
+    }

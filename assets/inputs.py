@@ -1,0 +1,112 @@
+"""What each asset's partition is made from now, by version.
+
+Compared with the provenance table this decides what is stale; a materialisation writes down the same. Engines are named by
+engine_id, so that a changed prompt, model or decoding is a changed input.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from veclip_pipelines.captioning import concept, fusion
+from veclip_pipelines.crawl.drops import inspect_drop, registered_uri
+from veclip_pipelines.crawl.index import CODE_VERSION as INDEX_VERSION
+from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
+from veclip_pipelines.engines.prompts import Purpose
+from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.evaluation import retrieval
+from veclip_pipelines.evaluation.karpathy import read_benchmark
+from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, set_version_of
+from veclip_pipelines.recipe import Recipe, recipe_catalogue
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.query import content_version
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL
+from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.training.checkpoint import checkpoint_id_of, find_checkpoint
+
+DEFAULT_CONCEPT = "tagger"
+DEFAULT_FUSION = "smollm2-fusion"
+
+
+def concept_engine(settings: Settings, profile: str) -> EngineSpec:
+    return _engine(settings, profile, "concept")
+
+
+def fusion_engine(settings: Settings, profile: str) -> EngineSpec:
+    return _engine(settings, profile, "fusion")
+
+
+def _engine(settings: Settings, profile: str, purpose: Purpose) -> EngineSpec:
+    version = concept.CODE_VERSION if purpose == "concept" else fusion.CODE_VERSION
+    return resolve_engine(settings, profile, purpose, version)
+
+
+def raw_crawl_inputs(warehouse: Warehouse, partition: str) -> dict[str, str]:
+    drop = inspect_drop(registered_uri(warehouse, partition))
+    return {"drop": drop.fingerprint, "code": INDEX_VERSION}
+
+
+def concept_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec) -> dict[str, str]:
+    return {
+        f"raw_crawl/{partition}": content_version(warehouse, RAW_CRAWL, {"crawl_partition": partition})[0],
+        "engine": engine.engine_id,
+    }
+
+
+def vecap_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec, concept: EngineSpec) -> dict[str, str]:
+    concept_partition = {"crawl_partition": partition, "engine_id": concept.engine_id}
+    return {
+        f"raw_crawl/{partition}": content_version(warehouse, RAW_CRAWL, {"crawl_partition": partition})[0],
+        f"concept_captions/{partition}/{concept.engine_id}": content_version(warehouse, CONCEPT_CAPTIONS, concept_partition)[0],
+        "engine": engine.engine_id,
+    }
+
+
+@dataclass(frozen=True)
+class RecipeInputs:
+    """A recipe with its engines resolved, and the versions of all that its training set is made from."""
+
+    recipe: Recipe
+    texts: tuple[ResolvedText, ...]
+    versions: dict[str, str]
+
+    @property
+    def set_version(self) -> str:
+        return set_version_of(self.versions)
+
+
+def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> RecipeInputs:
+    catalogue = recipe_catalogue(settings)
+    recipe = catalogue.load(recipe_name)
+    texts = tuple(
+        ResolvedText(
+            text.source,
+            text.probability,
+            None if text.engine is None else _engine(settings, text.engine, "fusion" if text.source == "vecap" else "concept").engine_id,
+            text.engine,
+        )
+        for text in recipe.texts
+    )
+    return RecipeInputs(recipe, texts, input_versions(warehouse, recipe, _mix_hash(recipe), texts))
+
+
+def checkpoint_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> dict[str, str]:
+    inputs = training_set_inputs(settings, warehouse, recipe_name)
+    return {"training_set": inputs.set_version, "checkpoint": checkpoint_id_of(inputs.recipe, inputs.set_version)}
+
+
+def score_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> dict[str, str]:
+    """Raises VeclipError where the recipe's checkpoint, as it would be trained now, is not there."""
+    inputs = training_set_inputs(settings, warehouse, recipe_name)
+    checkpoint_id = checkpoint_id_of(inputs.recipe, inputs.set_version)
+    if find_checkpoint(warehouse, checkpoint_id) is None:
+        raise VeclipError(f"recipe {recipe_name!r} has no checkpoint for its training set as it is now: materialise checkpoints first.")
+    versions = {
+        f"benchmark/{name}": read_benchmark(settings.benchmarks / name).sha256 for name in inputs.recipe.benchmarks
+    }
+    return {"checkpoint": checkpoint_id, "code": retrieval.CODE_VERSION, **versions}
+
+
+def _mix_hash(recipe: Recipe) -> str:
+    """What of a recipe a training set depends on: not the description, the model or the schedule."""
+    mix = recipe.model_dump_json(include={"name", "crawl_partitions", "texts"})
+    return hashlib.sha256(mix.encode()).hexdigest()

@@ -1,0 +1,51 @@
+"""training_sets: the samples of each recipe."""
+
+import dagster as dg
+
+from assets.columns import table_metadata
+from assets.inputs import training_set_inputs
+from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.partitions import recipe_partitions
+from resources.delta_lake import DeltaLakeResource
+from resources.home import HomeResource
+from veclip_pipelines.mixing.training_set import CODE_VERSION, make_training_set
+from veclip_pipelines.tables.schemas import TRAINING_SETS
+
+_ALL = dg.AllPartitionMapping()
+
+
+@dg.asset(
+    partitions_def=recipe_partitions,
+    deps=[
+        dg.AssetDep("raw_crawl", partition_mapping=_ALL),
+        dg.AssetDep("concept_captions", partition_mapping=_ALL),
+        dg.AssetDep("vecap", partition_mapping=_ALL),
+        "recipes",
+    ],
+    group_name="training",
+    kinds={"python", "deltalake"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    metadata=table_metadata(TRAINING_SETS),
+    description="The samples of a recipe with the texts that training draws from and the probability of each. "
+    "A set's version is the hash of its recipe and of the versions of all its inputs. One partition is one recipe.",
+)
+def training_sets(
+    context: dg.AssetExecutionContext, delta_lake: DeltaLakeResource, home: HomeResource
+) -> dg.MaterializeResult[None]:
+    warehouse, settings = delta_lake.warehouse(), home.settings()
+    inputs = training_set_inputs(settings, warehouse, context.partition_key)
+    work = Materialisation(context, warehouse, settings, TRAINING_SETS, CODE_VERSION, inputs.versions)
+    made = make_training_set(
+        warehouse, inputs.recipe, inputs.texts, inputs.versions, properties=commit_properties(context, CODE_VERSION)
+    )
+    return work.finish(
+        {"recipe": made.recipe, "set_version": made.set_version},
+        rows_in=made.rows,
+        changed=made.changed,
+        extra={
+            "set_version": made.set_version,
+            "texts": ", ".join(f"{text.source} {text.probability:g}" for text in inputs.texts),
+            **preview(settings, f"recipes/{made.recipe}", f"recipes/{made.recipe}/texts.png"),
+        },
+    )

@@ -1,0 +1,82 @@
+"""vecap: AltText and concept caption of each sample, fused."""
+
+import dagster as dg
+from pydantic import Field
+
+from assets.columns import table_metadata
+from assets.concept_captions import stage_metadata
+from assets.inputs import DEFAULT_CONCEPT, DEFAULT_FUSION, concept_engine, vecap_inputs
+from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
+from assets.partitions import crawl_partitions
+from resources.dask_cluster import DaskClusterResource
+from resources.delta_lake import DeltaLakeResource
+from resources.duckdb import DuckDBResource
+from resources.engines import EnginesResource
+from resources.home import HomeResource
+from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition
+from veclip_pipelines.tables.schemas import VECAP
+
+
+class VecapConfig(dg.Config):
+    """Which engine fuses, and whose concept captions."""
+
+    engine_profile: str = Field(
+        default=DEFAULT_FUSION,
+        description="Engine profile for the fusion: smollm2-fusion (no GPU, no network), vicuna-7b-v1.1 (the paper's), "
+        "qwen3-4b, or a file of yours in VECLIP_HOME/profiles.",
+    )
+    concept_profile: str = Field(
+        default=DEFAULT_CONCEPT,
+        description="Engine profile whose concept captions are fused; they must be materialised for this partition.",
+    )
+
+
+@dg.asset(
+    partitions_def=crawl_partitions,
+    deps=["raw_crawl", "concept_captions", ["prompts", "fusion"], ["engine_profiles", "fusion"]],
+    group_name="captions",
+    kinds={"python", "dask", "deltalake", "torch"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    metadata=table_metadata(VECAP),
+    pool="captioning",
+    description="Visual-enriched captions: a language model fuses AltText and concept caption into one short sentence, "
+    "adding nothing. Where a guard says no, the two are joined by a template; each row says which it was.",
+)
+def vecap(
+    context: dg.AssetExecutionContext,
+    config: VecapConfig,
+    delta_lake: DeltaLakeResource,
+    duckdb: DuckDBResource,
+    dask: DaskClusterResource,
+    engines: EnginesResource,
+    home: HomeResource,
+) -> dg.MaterializeResult[None]:
+    warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
+    engine = engines.resolve(config.engine_profile, "fusion", CODE_VERSION)
+    concept = concept_engine(settings, config.concept_profile)
+    work = Materialisation(
+        context, warehouse, settings, VECAP, CODE_VERSION, vecap_inputs(warehouse, key, engine, concept)
+    )
+    with dask.runner(context.run_id) as runner:
+        result = fuse_partition(
+            warehouse, engine, concept, key, runner, properties=commit_properties(context, CODE_VERSION)
+        )
+    with duckdb.connection() as connection:
+        routes = connection.execute(
+            "SELECT route || CASE WHEN reason IS NULL THEN '' ELSE ' after ' || reason END, count(*) FROM vecap "
+            "WHERE crawl_partition = ? AND engine_id = ? AND outcome = 'kept' GROUP BY 1 ORDER BY 2 DESC, 1",
+            [key, engine.engine_id],
+        ).fetchall()
+    return work.finish(
+        {"crawl_partition": key, "engine_id": engine.engine_id},
+        rows_in=result.rows,
+        changed=result.changed,
+        extra={
+            "engine_profile": config.engine_profile,
+            "concept_profile": config.concept_profile,
+            "routes": dg.MetadataValue.md(reasons_table(dict(routes)).replace("reason", "route", 1)),
+            **stage_metadata(result),
+            **preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
+        },
+    )

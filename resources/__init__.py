@@ -1,0 +1,1 @@
+"""What the graph runs on: thin ConfigurableResources, each of which returns a plain object that works without Dagster."""

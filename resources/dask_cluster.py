@@ -1,0 +1,81 @@
+"""The Dask cluster that assets fan out on.
+
+dagster_dask.dask_executor is not used: downstream assets materialise after an upstream failure, blocking checks do not
+block, and two concurrent runs of a job share one Dask key (dagster-io/dagster#21418).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field
+
+from veclip_pipelines.cluster import running_cluster
+from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.fanout import DaskRunner
+from veclip_pipelines.settings import Settings
+
+_CONNECT_SECONDS = 30
+
+
+class DaskClusterResource(dg.ConfigurableResource):
+    """A scheduler and its workers."""
+
+    mode: Literal["veclip", "address", "local", "local_cuda"] = Field(
+        default="veclip",
+        description="veclip: the cluster that `veclip cluster up` started, else as local. address: a scheduler that runs "
+        "somewhere. local: workers on this machine for this step alone. local_cuda: one a GPU, by dask-cuda.",
+    )
+    address: str = Field(default="", description="Scheduler address for mode address, such as tcp://10.0.0.5:8786.")
+    workers: int = Field(default=2, ge=1, description="Workers in mode local.")
+
+    @contextmanager
+    def runner(self, run_id: str) -> Iterator[DaskRunner]:
+        """A runner whose task keys begin with the run's id.
+
+        Raises:
+            UsageError: mode address without an address, or local_cuda without dask-cuda.
+            VeclipError: the scheduler does not answer, or has no workers.
+        """
+        from distributed import Client
+
+        with self._scheduler() as target:
+            try:
+                client = Client(target, timeout=_CONNECT_SECONDS)
+            except (OSError, TimeoutError) as error:
+                raise VeclipError(f"the Dask scheduler {target} does not answer: {error}") from error
+            with client:
+                try:
+                    client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+                except TimeoutError as error:
+                    raise VeclipError(f"the Dask scheduler {target} has no workers") from error
+                dg.get_dagster_logger().info("Dask dashboard: %s", client.dashboard_link)
+                yield DaskRunner(client, run_id)
+
+    @contextmanager
+    def _scheduler(self) -> Iterator[object]:
+        if self.mode == "address":
+            if not self.address:
+                raise UsageError("resource dask: mode address needs the scheduler's address")
+            yield self.address
+            return
+        if self.mode == "veclip" and (cluster := running_cluster(Settings.from_env())):
+            yield cluster.address
+            return
+        if self.mode == "local_cuda":
+            try:
+                from dask_cuda import LocalCUDACluster
+            except ImportError as error:
+                raise UsageError("resource dask: mode local_cuda needs the gpu extra: pip install 'veclip-pipelines[gpu]'") from error
+            with LocalCUDACluster() as cluster:
+                yield cluster
+            return
+        if self.mode == "veclip":
+            dg.get_dagster_logger().warning(
+                "no cluster runs, so workers are started for this step alone and load their models anew: veclip cluster up keeps them"
+            )
+        from distributed import LocalCluster
+
+        with LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+            yield cluster

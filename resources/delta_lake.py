@@ -1,0 +1,20 @@
+"""The warehouse of Delta tables.
+
+dagster_deltalake is not used: it loads whole slices in memory and falls back to a full overwrite where opening fails.
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.warehouse import Warehouse
+
+
+class DeltaLakeResource(dg.ConfigurableResource):
+    """Delta tables in a folder or a bucket."""
+
+    root: str = Field(default="", description="Folder or URI of the warehouse; empty: VECLIP_WAREHOUSE, else a folder in VECLIP_HOME.")
+    storage_options: dict[str, str] = Field(default={}, description="What object_store needs to reach a bucket.")
+
+    def warehouse(self) -> Warehouse:
+        return Warehouse.at(self.root or Settings.from_env().warehouse, self.storage_options)

@@ -1,0 +1,12 @@
+"""Where things are: VECLIP_HOME and the places in it."""
+
+import dagster as dg
+
+from veclip_pipelines.settings import Settings
+
+
+class HomeResource(dg.ConfigurableResource):
+    """The places of this installation, read from the environment when a step asks for them."""
+
+    def settings(self) -> Settings:
+        return Settings.from_env()

@@ -1,0 +1,20 @@
+"""MLflow tracking, one MLflow run a checkpoint.
+
+dagster_mlflow is not used: it is a legacy resource with global state and one MLflow run a Dagster run.
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.settings import Settings
+
+
+class MlflowResource(dg.ConfigurableResource):
+    """A tracking server, or SQLite in VECLIP_HOME."""
+
+    tracking_uri: str = Field(default="", description="Tracking server or database; empty: MLFLOW_TRACKING_URI, else SQLite in VECLIP_HOME.")
+
+    def tracking(self) -> Tracking:
+        settings = Settings.from_env()
+        return Tracking(self.tracking_uri or settings.mlflow_tracking_uri, settings.mlflow_artifacts)

@@ -1,0 +1,53 @@
+"""veclip: the command line. Exit 0 done, 1 a finding or a failure, 2 wrong use."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from veclip_pipelines import __version__
+from veclip_pipelines.commands import crawl, services
+from veclip_pipelines.commands.console import err, say
+from veclip_pipelines.commands.demo import demo
+from veclip_pipelines.commands.materialize import materialize
+from veclip_pipelines.errors import VeclipError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(crawl.app, name="crawl")
+app.add_typer(services.cluster, name="cluster")
+app.add_typer(services.models, name="models")
+for command in (demo, materialize, services.engines, services.serve, services.ui, services.env):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Turn crawled image-text data into better CLIP models, with every caption traceable."""
+    del version
+    # Notes of Dagster and its libraries on what is beta or deprecated are for us, not for whoever runs a command.
+    warnings.simplefilter("ignore")
+
+
+def main() -> None:
+    """Entry point: a VeclipError is told in words, anything else is a bug and shows its traceback."""
+    try:
+        app()
+    except VeclipError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The local Dask cluster: a scheduler and workers in processes of their own, which outlive a Dagster step.
+
+Dagster spawns a process a step, so a cluster made inside one would die with it, and the loaded models with the cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.settings import Settings
+
+_START_SECONDS = 60
+_STOP_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class ClusterInfo:
+    """A running cluster: its addresses, and the process (id, start time) of scheduler and of the workers' parent."""
+
+    address: str
+    dashboard: str
+    workers: int
+    processes: tuple[tuple[int, float], ...]
+
+
+def running_cluster(settings: Settings) -> ClusterInfo | None:
+    """The cluster that ``cluster_up`` started, if all its processes are alive."""
+    try:
+        content = json.loads(settings.cluster_file.read_text("utf-8"))
+        info = ClusterInfo(
+            content["address"], content["dashboard"], content["workers"], tuple((pid, at) for pid, at in content["processes"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return info if all(_alive(pid, at) for pid, at in info.processes) else None
+
+
+def cluster_up(settings: Settings, workers: int = 2, threads: int = 1, memory_limit: str = "auto") -> ClusterInfo:
+    """Starts scheduler and workers on loopback and waits until they answer; a running cluster is left as it is.
+
+    Raises:
+        UsageError: a cluster with another number of workers runs already.
+        VeclipError: they do not come up; the message names their log.
+    """
+    if running := running_cluster(settings):
+        if running.workers != workers:
+            raise UsageError(f"a cluster of {running.workers} workers runs already: veclip cluster down stops it")
+        return running
+    cluster_down(settings)
+    logs = settings.home / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    scheduler_file = settings.home / "scheduler.json"
+    scheduler_file.unlink(missing_ok=True)
+    scheduler = _spawn(
+        ["scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+        + ["--scheduler-file", str(scheduler_file)],
+        logs / "dask-scheduler.log",
+        settings,
+    )
+    worker = _spawn(
+        ["worker", "--scheduler-file", str(scheduler_file), "--host", "127.0.0.1", "--nworkers", str(workers)]
+        + ["--nthreads", str(threads), "--memory-limit", memory_limit, "--no-dashboard"]
+        + ["--local-directory", str(settings.home / "dask-scratch")],
+        logs / "dask-workers.log",
+        settings,
+    )
+    processes = tuple((process.pid, process.create_time()) for process in (scheduler, worker))
+    try:
+        address, dashboard = _wait_until_up(scheduler_file, workers, (scheduler, worker), logs)
+    except VeclipError:
+        _stop(processes)
+        raise
+    info = ClusterInfo(address, dashboard, workers, processes)
+    settings.cluster_file.write_text(json.dumps(asdict(info)), "utf-8")
+    return info
+
+
+def cluster_down(settings: Settings) -> bool:
+    """Stops what ``cluster_up`` started, by process id; says whether anything ran."""
+    try:
+        content = json.loads(settings.cluster_file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    alive = [(pid, at) for pid, at in content["processes"] if _alive(pid, at)]
+    _stop(tuple(alive))
+    settings.cluster_file.unlink(missing_ok=True)
+    return bool(alive)
+
+
+def _spawn(arguments: list[str], log: Path, settings: Settings) -> psutil.Process:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **settings.environment(), "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+    return psutil.Process(process.pid)
+
+
+def _wait_until_up(
+    scheduler_file: Path, workers: int, processes: tuple[psutil.Process, ...], logs: Path
+) -> tuple[str, str]:
+    from distributed import Client
+
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if any(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in processes):
+            break
+        if scheduler_file.is_file():
+            with contextlib.suppress(OSError, ValueError), Client(scheduler_file=str(scheduler_file), timeout=5) as client:
+                client.wait_for_workers(workers, timeout=max(1.0, deadline - time.monotonic()))
+                return str(client.scheduler.address), str(client.dashboard_link)
+        time.sleep(0.1)
+    raise VeclipError(f"the Dask cluster did not come up in {_START_SECONDS} s: see {logs}/dask-scheduler.log and dask-workers.log")
+
+
+def _alive(pid: int, started: float) -> bool:
+    """Whether this very process runs still: an id may have gone to another since."""
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _stop(processes: tuple[tuple[int, float], ...]) -> None:
+    """Asks, waits, then kills each process and all that it started."""
+    family: list[psutil.Process] = []
+    for pid, started in reversed(processes):
+        if _alive(pid, started):
+            process = psutil.Process(pid)
+            family += [process, *process.children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+    _, left = psutil.wait_procs(family, timeout=_STOP_SECONDS)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)

@@ -1,0 +1,63 @@
+"""What every command starts from: the settings, the warehouse, and for those that change data the launcher."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from veclip_pipelines.commands.console import describe_failure
+from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from assets.launching import Launcher, RunDone
+
+
+def settings() -> Settings:
+    return Settings.from_env()
+
+
+def warehouse() -> Warehouse:
+    return Warehouse.at(settings().warehouse)
+
+
+def launcher() -> Launcher:
+    """Imports Dagster, which takes a second: commands that only read do without it.
+
+    Raises:
+        VeclipError: VECLIP_HOME or the warehouse cannot be written. Nothing was launched then.
+    """
+    check_writable()
+    from assets.launching import Launcher
+
+    return Launcher(settings(), warehouse(), user())
+
+
+def user() -> str:
+    """Who launches: user and machine."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def require_success(done: RunDone | None) -> None:
+    """Raises VeclipError for a run that failed."""
+    if done is not None and not done.success:
+        raise VeclipError(describe_failure(done))
+
+
+def check_writable() -> None:
+    """Raises VeclipError where VECLIP_HOME or a warehouse in a folder cannot be written to."""
+    places = [settings().home]
+    if warehouse().is_local:
+        places.append(Path(warehouse().root))
+    for place in places:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            probe = place / f".veclip-writable-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise VeclipError(f"cannot write to {place}: {error}. Set VECLIP_HOME or VECLIP_WAREHOUSE to a place that can be written.") from error

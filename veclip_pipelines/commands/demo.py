@@ -1,0 +1,109 @@
+"""veclip demo: the main job on the sample crawl, from pictures to scores."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
+from veclip_pipelines.commands import context
+from veclip_pipelines.commands.console import out, print_rows, run_progress, say
+from veclip_pipelines.commands.crawl import registered_partition
+from veclip_pipelines.commands.materialize import bring_up_to_date
+from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
+from veclip_pipelines.engines.install import install_demo_models
+from veclip_pipelines.serving.samples import kept_samples, newest_scores, partition_counts
+from veclip_pipelines.tables.query import read_rows
+
+RECIPES = ("alttext", "vecap", "mixed")
+_SHOWN = 6
+
+
+def demo() -> None:
+    """Run the main job on a sample crawl: real pictures to VeCap, training sets, checkpoints and scores."""
+    started = time.monotonic()
+    launcher = context.launcher()
+    settings = context.settings()
+    install_demo_models(settings.models, say)
+    drops = write_sample_drops(settings.home / "crawl")
+    write_sample_benchmark(settings.benchmarks)
+    had_cluster = running_cluster(settings) is not None
+    try:
+        cluster = cluster_up(settings)
+        say(f"Dask: scheduler {cluster.address}, {cluster.workers} workers, dashboard {cluster.dashboard}")
+        registered = 0
+        for drop in drops:
+            if registered_partition(drop) is None:
+                with run_progress(f"registering {drop.name}", 1) as progress:
+                    done = launcher.register(str(drop), drop.name, replace=False, watch=progress.watch)
+                context.require_success(done)
+                registered += 1
+        launcher.crawl_partitions()
+        partitions = [key for drop in drops if (key := registered_partition(drop))]
+        ran = registered + bring_up_to_date(launcher, partitions, RECIPES, "tagger", "smollm2-fusion")
+    finally:
+        if not had_cluster:
+            cluster_down(settings)
+    _print_summary(partitions)
+    if ran:
+        say(f"{ran} runs in {time.monotonic() - started:.0f} s.")
+    else:
+        say("Everything was up to date: no run was launched and nothing was computed again.")
+    say("With so few pictures CLIP has seen in training what it is scored on: this shows the path, not quality.")
+    out.print()
+    say("See it all in the Dagster UI:        veclip ui         (make ui in a checkout)")
+    say(f"The models' runs in MLflow alone:    mlflow ui --backend-store-uri {settings.mlflow_tracking_uri}")
+
+
+def _print_summary(partitions: list[str]) -> None:
+    warehouse = context.warehouse()
+    counts = [row for row in partition_counts(warehouse) if row["crawl_partition"] in partitions]
+    print_rows(
+        "Rows by partition",
+        ("crawl partition", "outcome", "reason", "rows"),
+        [[row["crawl_partition"], row["outcome"], row["reason"], row["n"]] for row in counts],
+        numbers=("rows",),
+    )
+    samples = _telling_samples(partitions)
+    print_rows("Six samples", ("AltText", "concept caption", "VeCap", "made by"), samples)
+    print_rows(*_score_table(newest_scores(warehouse)), numbers=_METRICS)
+    print_rows("Seconds by step", ("asset", "partition", "seconds"), _durations(partitions), numbers=("seconds",))
+
+
+def _telling_samples(partitions: list[str]) -> list[list[object]]:
+    """Six samples that differ in how their VeCap came about: the engine's own first, then what fell back."""
+    warehouse = context.warehouse()
+    samples = [sample for key in partitions for sample in kept_samples(warehouse, key, limit=100)]
+    by_route: dict[str, list[list[object]]] = {}
+    for sample in samples:
+        made = f"{sample.route}" + (f" ({sample.reason})" if sample.reason else "")
+        row: list[object] = [sample.alt_text or "(empty)", sample.concept, sample.vecap, made]
+        by_route.setdefault(sample.route or "", []).append(row)
+    shown = [*by_route.get("engine", [])[:3], *by_route.get("template", [])[:2], *by_route.get("concept", [])[:1]]
+    return shown[:_SHOWN]
+
+
+_METRICS = ("I2T R@1", "I2T R@5", "I2T R@10", "T2I R@1", "T2I R@5", "T2I R@10")
+
+
+def _score_table(scores: list[dict[str, Any]]) -> tuple[str, tuple[str, ...], list[list[object]]]:
+    names = [f"{way}_recall@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    rows: list[list[object]] = []
+    for recipe in RECIPES:
+        found = {score["metric"]: score["value"] for score in scores if score["recipe"] == recipe}
+        rows.append([recipe, *(f"{100 * found[name]:.1f}" if name in found else "-" for name in names)])
+    queries = max((int(score["queries"]) for score in scores), default=0)
+    return f"Recall in %, {queries} pictures", ("recipe", *_METRICS), rows
+
+
+def _durations(partitions: list[str]) -> list[list[object]]:
+    """Seconds of each asset's newest materialisation that did any work."""
+    keys = [*partitions, *RECIPES]
+    rows = read_rows(
+        context.warehouse(),
+        "SELECT asset, partition, seconds FROM provenance WHERE list_contains($keys, partition) "
+        "QUALIFY row_number() OVER (PARTITION BY asset, partition ORDER BY recorded_at DESC) = 1 ORDER BY recorded_at",
+        {"keys": keys},
+        tables=["provenance"],
+    )
+    return [[row["asset"], row["partition"], f"{row['seconds']:.1f}"] for row in rows]

@@ -1,0 +1,121 @@
+"""veclip materialize: bring partitions and recipes up to date, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from veclip_pipelines.commands import context
+from veclip_pipelines.commands.console import print_json, print_rows, run_progress, say
+from veclip_pipelines.errors import UsageError
+from veclip_pipelines.recipe import recipe_catalogue
+
+if TYPE_CHECKING:
+    from assets.launching import Launcher
+
+# As in assets/inputs.py, which is not imported here: it would make veclip --help wait for Dagster.
+_CONCEPT, _FUSION = "tagger", "smollm2-fusion"
+#: Assets whose checks are a step of their own.
+_CHECKED = {"raw_crawl", "concept_captions", "vecap", "training_sets", "benchmark_scores"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do for one crawl partition or recipe: the stale assets, in order."""
+
+    key: str
+    is_recipe: bool
+    assets: tuple[str, ...]
+
+
+def materialize(
+    partition: Annotated[list[str] | None, typer.Option(help="Crawl partition; several times for several. Default: all.")] = None,
+    recipe: Annotated[list[str] | None, typer.Option(help="Recipe; several times for several. Default: all.")] = None,
+    concept_engine: Annotated[str, typer.Option(help="Engine profile for concept captions.")] = _CONCEPT,
+    fusion_engine: Annotated[str, typer.Option(help="Engine profile for the fusion.")] = _FUSION,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is stale, and launch nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
+) -> None:
+    """Bring crawl partitions and recipes up to date. What is up to date already is left alone.
+
+    With --partition alone, captions are made and no model is trained; with --recipe alone, the other way round.
+    """
+    launcher = context.launcher()
+    partitions = chosen_partitions(launcher, partition, only_recipes=bool(recipe) and not partition)
+    recipes = chosen_recipes(recipe, only_partitions=bool(partition) and not recipe)
+    if dry_run:
+        return _print_plan(plan(launcher, partitions, recipes, concept_engine, fusion_engine), as_json)
+    ran = bring_up_to_date(launcher, partitions, recipes, concept_engine, fusion_engine)
+    say(f"{ran} runs launched" if ran else "everything is up to date: no run was launched")
+
+
+def chosen_partitions(launcher: Launcher, named: Sequence[str] | None, *, only_recipes: bool = False) -> list[str]:
+    """The crawl partitions that were asked for. Raises UsageError for one that is not registered."""
+    known = launcher.crawl_partitions()
+    if unknown := set(named or ()) - set(known):
+        raise UsageError(
+            f"no crawl partition named {', '.join(sorted(unknown))}. Registered: {', '.join(known) or 'none'}. "
+            "Register a drop with: veclip crawl add DIR"
+        )
+    if named:
+        return list(named)
+    if not known and not only_recipes:
+        raise UsageError("no crawl drop is registered yet. Register one with: veclip crawl add DIR")
+    return [] if only_recipes else known
+
+
+def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False) -> list[str]:
+    """The recipes that were asked for. Raises UsageError for an unknown one."""
+    catalogue = recipe_catalogue(context.settings())
+    if only_partitions:
+        return []
+    names = list(named) if named else catalogue.names()
+    for name in names:
+        catalogue.load(name)
+    return names
+
+
+def plan(launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str) -> list[Work]:
+    """What is stale now. A recipe counts as stale where a partition that it takes is."""
+    work = [Work(key, False, tuple(launcher.stale_captions(key, concept, fusion))) for key in partitions]
+    upstream = any(item.assets for item in work)
+    work += [Work(name, True, tuple(launcher.stale_models(name, assume_stale=upstream))) for name in recipes]
+    return [item for item in work if item.assets]
+
+
+def bring_up_to_date(launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str) -> int:
+    """Launches one run for each stale partition and then for each stale recipe; the number of runs."""
+    # Before anything is launched: an unknown profile or a missing model is wrong use, not a failed run.
+    for key in partitions:
+        launcher.stale_captions(key, concept, fusion)
+    with run_progress("noting prompts, engine profiles and recipes", 4) as progress:
+        noted = launcher.note_configuration(progress.watch)
+    context.require_success(noted)
+    ran = 0
+    for key in partitions:
+        if stale := launcher.stale_captions(key, concept, fusion):
+            with run_progress(f"crawl partition {key}", _steps(stale)) as progress:
+                context.require_success(launcher.captions(key, stale, concept, fusion, progress.watch))
+            ran += 1
+    for name in recipes:
+        if stale := launcher.stale_models(name):
+            with run_progress(f"recipe {name}", _steps(stale) + int("training_sets" in stale)) as progress:
+                context.require_success(launcher.models(name, stale, progress.watch))
+            ran += 1
+    return ran
+
+
+def _steps(assets: Sequence[str]) -> int:
+    return len(assets) + len(_CHECKED & set(assets))
+
+
+def _print_plan(work: Sequence[Work], as_json: bool) -> None:
+    if as_json:
+        return print_json([{"key": item.key, "kind": "recipe" if item.is_recipe else "crawl partition", "stale": item.assets} for item in work])
+    if not work:
+        return say("everything is up to date")
+    rows = [["recipe" if item.is_recipe else "crawl partition", item.key, ", ".join(item.assets)] for item in work]
+    print_rows("Stale", ("what", "key", "assets to materialise"), rows)

@@ -1,0 +1,63 @@
+"""The one place where graph and resources meet. ``build_defs`` takes other resources, for tests and deployments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from assets.benchmark_scores import benchmark_scores
+from assets.checkpoints import checkpoints
+from assets.checks import asset_checks
+from assets.concept_captions import concept_captions
+from assets.configuration import configuration_assets
+from assets.jobs import jobs
+from assets.raw_crawl import raw_crawl
+from assets.sensors import sensors
+from assets.training_sets import training_sets
+from assets.vecap import vecap
+from resources.dask_cluster import DaskClusterResource
+from resources.delta_lake import DeltaLakeResource
+from resources.duckdb import DuckDBResource
+from resources.engines import EnginesResource
+from resources.home import HomeResource
+from resources.mlflow import MlflowResource
+
+
+def build_defs(**overrides: Any) -> dg.Definitions:
+    """The graph with the embedded default resources; a keyword puts another resource in one's place."""
+    delta_lake = overrides.pop("delta_lake", DeltaLakeResource())
+    resources: dict[str, Any] = {
+        "home": HomeResource(),
+        "delta_lake": delta_lake,
+        "duckdb": DuckDBResource(delta_lake=delta_lake),
+        "dask": DaskClusterResource(),
+        "engines": EnginesResource(),
+        "mlflow": MlflowResource(),
+        **overrides,
+    }
+    return dg.Definitions(
+        assets=[
+            *configuration_assets,
+            raw_crawl,
+            concept_captions,
+            vecap,
+            training_sets,
+            checkpoints,
+            benchmark_scores,
+        ],
+        asset_checks=asset_checks,
+        jobs=jobs,
+        sensors=sensors,
+        resources=resources,
+        # Spawned, because torch and Dask do not survive a fork; two at a time, as a laptop has two cores.
+        executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
+    )
+
+
+defs = build_defs()
+
+
+def job_named(name: str) -> dg.JobDefinition:
+    """One job by name: Dagster's step processes find it again by this function."""
+    return defs.resolve_job_def(name)

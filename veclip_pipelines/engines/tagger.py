@@ -1,0 +1,112 @@
+"""The tagger: an ImageNet classifier's name for the picture where it is sure, and what the pixels say in any case.
+
+No vision-language model ships in a package registry, so this is what a laptop without a network gets. EfficientNet-Lite0,
+its weights as converted by ``veclip models install``; useless on icons and patterns, hence the gate on its probability.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.engines.identity import EngineSpec
+from veclip_pipelines.errors import ModelMissingError
+
+LABELS_FILE = "labels.json"
+WEIGHTS_FILE = "model.safetensors"
+
+_RESIZE, _CROP = 256, 224
+#: Upper bound in degrees of each hue, in order; what is beyond the last is red again.
+_HUES = ((16, "red"), (41, "orange"), (68, "yellow"), (165, "green"), (200, "light blue"), (258, "blue"), (290, "purple"),
+         (345, "pink"), (360, "red"))  # fmt: skip
+#: A picture of which less than this share has any colour is called black and white.
+_COLOURED_SHARE = 0.02
+
+
+class TaggerEngine:
+    """Describes a picture by class name and colours, in under 20 words.
+
+    Raises:
+        ModelMissingError: the weights, or the package with the architecture, are not installed.
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise ModelMissingError("the tagger needs the demo extra: pip install 'veclip-pipelines[demo]'") from error
+        weights = spec.model_folder / WEIGHTS_FILE
+        self._labels: list[str] = json.loads((spec.model_folder / LABELS_FILE).read_text("utf-8"))
+        self._threshold = spec.profile.threshold
+        self._torch = torch
+        self._model = EfficientNet.from_name("efficientnet-lite0").eval()
+        self._model.load_state_dict(load_file(weights))
+
+    def describe(self, pictures: Sequence[Image.Image]) -> list[EngineText]:
+        """One short sentence a picture; ``token_count`` counts words, as there is no tokenizer."""
+        torch = self._torch
+        batch = torch.from_numpy(np.stack([_preprocess(picture) for picture in pictures]))
+        with torch.inference_mode():
+            best = self._model(batch).softmax(dim=-1).max(dim=-1)
+        texts = [
+            self._sentence(picture, float(probability), int(index))
+            for picture, probability, index in zip(pictures, best.values, best.indices, strict=True)
+        ]
+        return [EngineText(text, "stop", len(text.split())) for text in texts]
+
+    def _sentence(self, picture: Image.Image, probability: float, index: int) -> str:
+        colours = f"in {' and '.join(dominant_colours(picture))}"
+        if probability < self._threshold:
+            return f"a picture {colours}"
+        name = self._labels[index]
+        if not name.startswith(("a ", "an ")):
+            name = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+        return f"{name} {colours}"
+
+
+def dominant_colours(picture: Image.Image, most: int = 2) -> list[str]:
+    """Names of the colours that cover the most of a picture: the first, and another that covers a seventh of it.
+
+    A picture in colour is never called by black, white or gray first, unless a hue covers less than a tenth of it.
+    """
+    small = picture.convert("RGB").resize((48, 48), Image.Resampling.BOX)
+    names = np.array([_colour_name(*pixel) for pixel in np.asarray(small.convert("HSV")).reshape(-1, 3).tolist()])
+    found, counts = np.unique(names, return_counts=True)
+    shares = {str(name): float(count) / len(names) for name, count in zip(found, counts, strict=True)}
+    hued = {name: share for name, share in shares.items() if name not in ("black", "white", "gray")}
+    if sum(hued.values()) < _COLOURED_SHARE:
+        return ["black", "white"]
+    order = sorted(shares, key=lambda name: (hued.get(name, 0.0) < 0.1, -shares[name], name))
+    return [name for place, name in enumerate(order[:most]) if place == 0 or shares[name] > 1 / 7]
+
+
+def _colour_name(hue: int, saturation: int, value: int) -> str:
+    """Name of one pixel, from PIL's HSV of 0 to 255 each."""
+    if value < 45:
+        return "black"
+    if saturation < 40:
+        return "white" if value > 215 else "gray" if value > 70 else "black"
+    degrees = hue * 360 / 255
+    name = next(name for bound, name in _HUES if degrees <= bound)
+    if name in ("orange", "yellow", "red") and degrees > 8 and saturation < 115 and value > 150:
+        return "beige"
+    if name == "orange" and value < 170:
+        return "brown"
+    return name
+
+
+def _preprocess(picture: Image.Image) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
+    """Resize the shorter side to 256, crop the middle 224, (x - 127) / 128: as the weights were trained. Shape 3, 224, 224."""
+    scale = _RESIZE / min(picture.size)
+    size = (max(_RESIZE, round(picture.width * scale)), max(_RESIZE, round(picture.height * scale)))
+    resized = picture.resize(size, Image.Resampling.BICUBIC)
+    left, top = (resized.width - _CROP) // 2, (resized.height - _CROP) // 2
+    pixels = np.asarray(resized.crop((left, top, left + _CROP, top + _CROP)), dtype=np.float32)
+    return ((pixels - 127.0) / 128.0).transpose(2, 0, 1)

@@ -1,0 +1,1 @@
+"""Benchmarks: what a checkpoint scores, and how."""

@@ -1,0 +1,1 @@
+"""What was made from what: the provenance of each materialisation, and what is stale by it."""

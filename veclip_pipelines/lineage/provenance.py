@@ -1,0 +1,68 @@
+"""The provenance table: what each materialisation read and wrote. It decides what is stale.
+
+Dagster's own stale marks skip edges with 100 or more upstream partitions, so they are shown but not relied on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from veclip_pipelines.tables.commit import append_new
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.schemas import PROVENANCE
+from veclip_pipelines.tables.warehouse import Warehouse
+
+UNPARTITIONED = "-"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """One materialisation.
+
+    Attributes:
+        inputs: version of each thing that was read: tables, engines, recipes, code.
+        data_version: hash of the rows that were written.
+    """
+
+    asset: str
+    partition: str
+    run_id: str
+    inputs: Mapping[str, str]
+    data_version: str
+    delta_version: int | None
+    rows_in: int
+    rows_kept: int
+    rows_rejected: int
+    seconds: float
+    code_version: str
+    launched_by: str
+
+
+def record(warehouse: Warehouse, provenance: Provenance) -> None:
+    """Writes down one materialisation, once a run and partition."""
+    row = {**vars(provenance), "inputs": _as_json(provenance.inputs), "recorded_at": datetime.now(UTC)}
+    append_new(warehouse, PROVENANCE, [row], properties={"run_id": provenance.run_id})
+
+
+def latest(warehouse: Warehouse, asset: str, partition: str) -> dict[str, object] | None:
+    """The newest materialisation of an asset's partition, or None."""
+    rows = read_rows(
+        warehouse,
+        "SELECT * FROM provenance WHERE asset = ? AND partition = ? ORDER BY recorded_at DESC LIMIT 1",
+        [asset, partition],
+        tables=["provenance"],
+    )
+    return rows[0] if rows else None
+
+
+def is_current(warehouse: Warehouse, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
+    """Whether the newest materialisation read exactly these inputs: then a new one would change nothing."""
+    row = latest(warehouse, asset, partition)
+    return row is not None and row["inputs"] == _as_json(inputs)
+
+
+def _as_json(inputs: Mapping[str, str]) -> str:
+    return json.dumps(dict(inputs), sort_keys=True)

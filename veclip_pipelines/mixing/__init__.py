@@ -1,0 +1,1 @@
+"""Training sets: which samples a recipe takes, and with which texts at which probability."""

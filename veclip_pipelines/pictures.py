@@ -1,0 +1,118 @@
+"""Pictures of strangers: what they are, whether they are whole, and their pixels.
+
+A stranger's file is only ever given to the decoders named here, its size is looked at before its pixels are decoded,
+and whatever a decoder raises becomes a reason code: one bad picture never ends a run.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import imagehash
+from PIL import Image, ImageOps
+
+#: A picture of more pixels is rejected unread: 8 bytes a pixel would be 0.7 GB.
+MAX_PIXELS = 89_478_485
+#: The decoders a stranger's bytes may reach. No vector formats, no PostScript, no plug-ins that start programs.
+DECODERS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "MPO")
+#: Side to which a JPEG may be scaled down while it is decoded to be verified; every byte is read all the same.
+_VERIFY_SIDE = 256
+
+
+class PictureError(Exception):
+    """The bytes are no picture that can be used. ``reason`` is a reason code, ``detail`` says more."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What is known of a picture from its bytes; width and height in pixels with the orientation applied."""
+
+    media_type: str
+    width: int
+    height: int
+    phash: str
+
+
+def examine(data: bytes) -> PictureFacts:
+    """Verifies a picture to its last byte.
+
+    Raises:
+        PictureError: empty_file, not_a_picture, too_many_pixels or truncated_picture.
+    """
+    image = _open(data)
+    media_type = Image.MIME.get(image.format or "", "application/octet-stream")
+    width, height = image.size
+    if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+        width, height = height, width
+    pixels = _pixels(image, draft=_VERIFY_SIDE)
+    phash = str(imagehash.phash(pixels))
+    return PictureFacts(media_type, width, height, phash)
+
+
+def decode(data: bytes, max_side: int | None = None) -> Image.Image:
+    """The picture as RGB: first frame, orientation applied, transparency on white.
+
+    Args:
+        max_side: scales down so that the longer side has at most so many pixels.
+
+    Raises:
+        PictureError: as :func:`examine`.
+    """
+    pixels = _pixels(_open(data), draft=max_side)
+    if max_side is not None:
+        pixels.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
+    return pixels
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise PictureError("empty_file", "0 bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=DECODERS)
+    except Image.DecompressionBombError as error:
+        raise PictureError("too_many_pixels", str(error)) from error
+    except Exception as error:
+        raise PictureError("not_a_picture", _describe(data)) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise PictureError("too_many_pixels", f"{image.width} x {image.height}")
+    return image
+
+
+def _pixels(image: Image.Image, draft: int | None) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if draft is not None:
+                image.draft(None, (draft, draft))
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                return Image.alpha_composite(white, image).convert("RGB")
+            if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+                # PIL clips 16 bits to 8 instead of scaling them.
+                image = image.convert("I").point(lambda value: value / 257).convert("L")
+            return image.convert("RGB")
+    except Exception as error:
+        # Decoders raise OSError, SyntaxError, struct.error, ValueError and more on the same kind of damage.
+        raise PictureError("truncated_picture", f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _describe(data: bytes) -> str:
+    """What the bytes look like instead, without quoting them: they are a stranger's."""
+    head = data[:256].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if head.startswith((b"<svg", b"<?xml")):
+        return "SVG or XML"
+    return f"{len(data)} bytes of no known picture format"

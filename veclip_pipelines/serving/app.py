@@ -1,0 +1,127 @@
+"""The pages: read-only, on loopback, every foreign text escaped, no script anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from veclip_pipelines.pictures import PictureError
+from veclip_pipelines.serving import plots, samples
+from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.shards import read_ranges
+from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.training.checkpoint import read_history
+
+_PAGE = 25
+_SHEET = 12
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def build_app(settings: Settings, warehouse: Warehouse, hosts: tuple[str, ...] = ("127.0.0.1", "localhost")) -> Starlette:
+    """The web application.
+
+    Args:
+        hosts: names that a browser may have asked for: others are refused, so that no page elsewhere can rebind to us.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+
+    def page(name: str, **values: Any) -> Response:
+        return HTMLResponse(templates.get_template(name).render(**values), headers=_HEADERS)
+
+    def index(request: Request) -> Response:
+        del request
+        checkpoints = samples.checkpoints_of(warehouse)
+        return page("index.html", counts=samples.partition_counts(warehouse), checkpoints=checkpoints, scores=samples.newest_scores(warehouse))
+
+    def partition(request: Request) -> Response:
+        key = request.path_params["key"]
+        if key.endswith(".png"):
+            return _png(contact_sheet(samples.kept_samples(warehouse, key.removesuffix(".png"), _SHEET)))
+        number = _page_number(request)
+        rows = samples.kept_samples(warehouse, key, _PAGE + 1, offset=(number - 1) * _PAGE)
+        if not rows and number == 1:
+            raise HTTPException(404, "no kept samples in a crawl partition of that name")
+        return page("partition.html", key=key, rows=rows[:_PAGE], number=number, more=len(rows) > _PAGE)
+
+    def picture(request: Request) -> Response:
+        place = samples.find_picture(warehouse, request.path_params["sha256"])
+        if place is None:
+            raise HTTPException(404, "no kept picture with that hash")
+        try:
+            data = thumbnail_jpeg(next(read_ranges([place])))
+        except (PictureError, OSError) as error:
+            raise HTTPException(404, "the picture cannot be read from its shard any more") from error
+        return Response(data, media_type="image/jpeg", headers=_HEADERS)
+
+    def recipe(request: Request) -> Response:
+        name = request.path_params["name"]
+        rows, checkpoints = samples.newest_set(warehouse, name, _PAGE), samples.checkpoints_of(warehouse, name)
+        if not rows and not checkpoints:
+            raise HTTPException(404, "no training set of that recipe")
+        scores = [score for score in samples.newest_scores(warehouse) if score["recipe"] == name]
+        return page("recipe.html", name=name, rows=rows, checkpoints=checkpoints, scores=scores)
+
+    def texts_plot(request: Request) -> Response:
+        name = request.path_params["name"]
+        return _png(plots.length_histogram(samples.text_lengths(warehouse, name), f"training set of recipe {name}"))
+
+    def loss_plot(request: Request) -> Response:
+        checkpoint_id = request.path_params["checkpoint_id"]
+        known = {str(row["checkpoint_id"]): row for row in samples.checkpoints_of(warehouse)}
+        if checkpoint_id not in known:
+            raise HTTPException(404, "no such checkpoint")
+        row = known[checkpoint_id]
+        return _png(plots.loss_curve(read_history(Path(str(row["uri"]))), f"{row['recipe']} ({checkpoint_id})"))
+
+    def scores_plot(request: Request) -> Response:
+        del request
+        return _png(plots.score_bars(samples.newest_scores(warehouse)))
+
+    routes = {
+        "/": index,
+        "/scores.png": scores_plot,
+        "/partitions/{key}": partition,
+        "/pictures/{sha256}.jpg": picture,
+        "/recipes/{name}": recipe,
+        "/recipes/{name}/texts.png": texts_plot,
+        "/checkpoints/{checkpoint_id}/loss.png": loss_plot,
+    }
+    return Starlette(
+        routes=[Route(path, handler, methods=["GET"]) for path, handler in routes.items()],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        exception_handlers={HTTPException: _error_page},
+    )
+
+
+async def _error_page(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(error.detail, error.status_code, headers=_HEADERS)
+
+
+def _page_number(request: Request) -> int:
+    value = request.query_params.get("page", "1")
+    if not value.isdecimal() or not 1 <= int(value) <= 10_000_000:
+        raise HTTPException(400, "page must be a number from 1")
+    return int(value)
+
+
+def _png(data: bytes) -> Response:
+    return Response(data, media_type="image/png", headers=_HEADERS)

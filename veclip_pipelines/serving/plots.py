@@ -1,0 +1,71 @@
+"""Plots where a picture says more: loss curve, scores by recipe, text lengths."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+_COLOURS = ("#4c6ef5", "#f59f00", "#12b886", "#e64980", "#868e96")
+
+
+def loss_curve(history: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """Loss at each step with its running mean, and the learning rate."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    steps, losses = history["step"], history["loss"]
+    axes.plot(steps, losses, color=_COLOURS[0], alpha=0.3, linewidth=1)
+    axes.plot(steps, _running_mean(losses), color=_COLOURS[0], label="loss (InfoNCE)")
+    axes.set(xlabel="step", ylabel="loss", title=title, ylim=(0, None))
+    rate = axes.twinx()
+    rate.plot(steps, history["learning_rate"], color=_COLOURS[1], linestyle=":", label="learning rate")
+    rate.set(ylabel="learning rate", ylim=(0, None))
+    axes.legend(handles=[axes.lines[1], rate.lines[0]], loc="upper right", frameon=False)
+    return _png(figure)
+
+
+def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
+    """Recall at 1, 5 and 10 both ways, by recipe, one panel a benchmark."""
+    benchmarks = sorted({str(score["benchmark"]) for score in scores}) or [""]
+    recipes = sorted({str(score["recipe"]) for score in scores})
+    figure = Figure(figsize=(8, 3.2 * len(benchmarks)), layout="constrained")
+    panels = figure.subplots(len(benchmarks), 1, squeeze=False)[:, 0]
+    metrics = [f"{way}_recall@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    for panel, benchmark in zip(panels, benchmarks, strict=True):
+        for place, recipe in enumerate(recipes):
+            found = {s["metric"]: s["value"] for s in scores if s["recipe"] == recipe and s["benchmark"] == benchmark}
+            heights = [100 * found.get(metric, 0.0) for metric in metrics]
+            width = 0.8 / len(recipes)
+            bars = panel.bar([x + place * width for x in range(len(metrics))], heights, width, label=recipe, color=_COLOURS[place % 5])
+            panel.bar_label(bars, fmt="%.0f", fontsize=7)
+        labels = [metric.replace("image_to_text_recall@", "I2T R@").replace("text_to_image_recall@", "T2I R@") for metric in metrics]
+        panel.set_xticks([x + 0.4 - 0.4 / max(1, len(recipes)) for x in range(len(metrics))], labels)
+        panel.set(ylabel="%", ylim=(0, 108), title=f"recall on {benchmark}" if benchmark else "no scores yet")
+        if recipes:
+            panel.legend(frameon=False, fontsize=8, ncols=len(recipes), loc="upper left")
+    return _png(figure)
+
+
+def length_histogram(lengths: Mapping[str, Sequence[int]], title: str) -> bytes:
+    """How many words the texts of a training set have, by source."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    longest = max((max(values) for values in lengths.values() if values), default=10)
+    for place, (source, values) in enumerate(sorted(lengths.items())):
+        axes.hist(values, bins=range(0, longest + 2), alpha=0.6, label=source, color=_COLOURS[place % 5])
+    axes.set(xlabel="words", ylabel="samples", title=title)
+    if lengths:
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
+def _running_mean(values: Sequence[float], window: int = 10) -> list[float]:
+    return [sum(part) / len(part) for part in (values[max(0, at - window + 1) : at + 1] for at in range(len(values)))]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

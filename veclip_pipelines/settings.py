@@ -1,0 +1,78 @@
+"""Where things are: one folder, VECLIP_HOME, unless a deployment names another place for one of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_SERVE_URL = "http://127.0.0.1:3080"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All places of one installation.
+
+    Attributes:
+        home: VECLIP_HOME, by default the folder ``veclip_home`` of the working folder.
+        warehouse: folder or URI of the Delta tables (VECLIP_WAREHOUSE).
+        models: folder of the installed models (VECLIP_MODELS).
+        checkpoints: folder of the trained checkpoints (VECLIP_CHECKPOINTS).
+        benchmarks: folder of the benchmarks, one folder each (VECLIP_BENCHMARKS).
+        mlflow_tracking_uri: MLflow's store (MLFLOW_TRACKING_URI): SQLite in the home by default.
+        dagster_home: Dagster's own storage (DAGSTER_HOME).
+        serve_url: where ``veclip serve`` answers (VECLIP_SERVE_URL): it stands in the metadata of each run.
+    """
+
+    home: Path
+    warehouse: str
+    models: Path
+    checkpoints: Path
+    benchmarks: Path
+    mlflow_tracking_uri: str
+    dagster_home: Path
+    serve_url: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Reads the environment; a variable that is empty counts as unset."""
+        env = os.environ if env is None else env
+
+        def get(name: str, default: str) -> str:
+            return env.get(name) or default
+
+        home = Path(get("VECLIP_HOME", "veclip_home")).expanduser().resolve()
+        return cls(
+            home=home,
+            warehouse=get("VECLIP_WAREHOUSE", str(home / "warehouse")),
+            models=Path(get("VECLIP_MODELS", str(home / "models"))).expanduser(),
+            checkpoints=Path(get("VECLIP_CHECKPOINTS", str(home / "checkpoints"))).expanduser(),
+            benchmarks=Path(get("VECLIP_BENCHMARKS", str(home / "benchmarks"))).expanduser(),
+            mlflow_tracking_uri=get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"),
+            dagster_home=Path(get("DAGSTER_HOME", str(home / "dagster_home"))).expanduser(),
+            serve_url=get("VECLIP_SERVE_URL", DEFAULT_SERVE_URL).rstrip("/"),
+        )
+
+    @property
+    def mlflow_artifacts(self) -> str:
+        """Where MLflow keeps files when its store is our own SQLite; a tracking server decides for itself."""
+        return (self.home / "mlflow" / "artifacts").as_uri()
+
+    @property
+    def cluster_file(self) -> Path:
+        """What ``veclip cluster up`` started: address, dashboard, process ids."""
+        return self.home / "cluster.json"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make a child process see the same places, whatever its working folder."""
+        return {
+            "VECLIP_HOME": str(self.home),
+            "VECLIP_WAREHOUSE": self.warehouse,
+            "VECLIP_MODELS": str(self.models),
+            "VECLIP_CHECKPOINTS": str(self.checkpoints),
+            "VECLIP_BENCHMARKS": str(self.benchmarks),
+            "MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
+            "DAGSTER_HOME": str(self.dagster_home),
+            "VECLIP_SERVE_URL": self.serve_url,
+        }
