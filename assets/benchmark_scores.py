@@ -40,7 +40,13 @@ def benchmark_scores(
     assert checkpoint is not None
     recipe = training_set_inputs(settings, warehouse, name).recipe
     tasks = [
-        ScoreTask(versions["checkpoint"], name, settings.checkpoints / versions["checkpoint"], settings.benchmarks / benchmark, context.run_id)
+        ScoreTask(
+            versions["checkpoint"],
+            name,
+            settings.checkpoints / versions["checkpoint"],
+            settings.benchmarks / benchmark,
+            context.run_id,
+        )
         for benchmark in recipe.benchmarks
     ]
     with dask.runner(context.run_id) as runner:
@@ -54,5 +60,6 @@ def benchmark_scores(
         {"checkpoint_id": versions["checkpoint"]},
         rows_in=len(rows),
         changed=commit.written,
-        extra={**metrics, **preview(settings, f"recipes/{name}", "scores.png")},
+        preview=preview(settings, f"recipes/{name}", "scores.png"),
+        extra=metrics,
     )

@@ -64,6 +64,7 @@ def checkpoints(
         {"checkpoint_id": checkpoint_id},
         rows_in=1,
         changed=found is None,
+        preview=preview(settings, f"recipes/{name}", f"checkpoints/{checkpoint_id}/loss.png"),
         extra={
             "checkpoint": dg.MetadataValue.path(str(row["uri"])),
             "weights_sha256": str(row["weights_sha256"]),
@@ -71,6 +72,5 @@ def checkpoints(
             "mlflow_run_id": str(row["mlflow_run_id"]),
             "final_loss": float(str(row["final_loss"])),
             "samples": int(str(row["samples"])),
-            **preview(settings, f"recipes/{name}", f"checkpoints/{checkpoint_id}/loss.png"),
         },
     )

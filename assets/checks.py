@@ -46,7 +46,9 @@ def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection,
 def rows_balance_concept_captions(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
     """Every kept picture has one row of each engine."""
     pictures = _scalar(
-        connection, "SELECT count(DISTINCT image_sha256) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?", key
+        connection,
+        "SELECT count(DISTINCT image_sha256) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",
+        key,
     )
     return _balance_by_engine(connection, "concept_captions", "image_sha256", pictures, "kept pictures", key)
 
@@ -54,7 +56,9 @@ def rows_balance_concept_captions(warehouse: Warehouse, connection: DuckDBPyConn
 def rows_balance_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
     """Every kept sample has one row of each engine."""
     samples = _scalar(
-        connection, "SELECT count(DISTINCT sample_id) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?", key
+        connection,
+        "SELECT count(DISTINCT sample_id) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",
+        key,
     )
     return _balance_by_engine(connection, "vecap", "sample_id", samples, "kept samples", key)
 
@@ -72,7 +76,8 @@ def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnect
         "SELECT count(*), count(DISTINCT sample_id) FROM training_sets WHERE recipe = ? AND set_version = ?",
         [key, set_version_of(inputs)],
     ).fetchone()
-    assert samples and rows
+    assert samples
+    assert rows
     finding = _balance(samples[0], rows[0], "kept samples of its crawl partitions")
     return Finding(finding.passed and rows[0] == rows[1] > 0, finding.says, finding.figures)
 
@@ -87,10 +92,19 @@ def schema_is_as_declared(table: str) -> Check:
             return Finding(False, f"table {table} is not there", {})
         present = {field.name: field for field in DeltaSchema.from_arrow(spec.schema).fields}
         actual = {field.name: field for field in found.schema().fields}
-        wrong = [name for name, field in present.items() if name in actual and str(actual[name].type) != str(field.type)]
+        wrong = [
+            name for name, field in present.items() if name in actual and str(actual[name].type) != str(field.type)
+        ]
         wrong += sorted(set(present) - set(actual))
         extra = sorted(set(actual) - set(present))
-        return Finding(not wrong and not extra, f"{len(present)} columns declared, {len(wrong)} differ, {len(extra)} unknown", {"differ": ", ".join(wrong + extra)})
+        return Finding(
+            not wrong and not extra,
+            f"{len(present)} columns declared, {len(wrong)} differ, {len(extra)} unknown",
+            {
+                "differing": len(wrong + extra),
+                **({"columns": ", ".join(wrong + extra)} if wrong or extra else {}),
+            },
+        )
 
     return check
 
@@ -155,10 +169,13 @@ def _balance(rows_in: int, rows_out: int, what: str) -> Finding:
     return Finding(rows_in == rows_out, says, {"rows_in": rows_in, "rows_out": rows_out})
 
 
-def _balance_by_engine(connection: DuckDBPyConnection, table: str, column: str, rows_in: int, what: str, key: str) -> Finding:
+def _balance_by_engine(
+    connection: DuckDBPyConnection, table: str, column: str, rows_in: int, what: str, key: str
+) -> Finding:
     """The newest materialisation's engine alone: others of the partition may be older than its raw crawl."""
     newest = connection.execute(
-        "SELECT inputs FROM provenance WHERE asset = ? AND partition = ? ORDER BY recorded_at DESC LIMIT 1", [table, key]
+        "SELECT inputs FROM provenance WHERE asset = ? AND partition = ? ORDER BY recorded_at DESC LIMIT 1",
+        [table, key],
     ).fetchone()
     engine_id = json.loads(newest[0])["engine"] if newest else ""
     rows = connection.execute(
@@ -172,16 +189,22 @@ def _balance_by_engine(connection: DuckDBPyConnection, table: str, column: str, 
 
 def _none_of(rows: list[tuple[object, ...]], what: str) -> Finding:
     shown = ", ".join(str(row[0]) for row in rows[:_SHOWN])
-    return Finding(not rows, f"{len(rows)} {what}", {"rows": len(rows), "examples": shown})
+    return Finding(not rows, f"{len(rows)} {what}", {"rows": len(rows), **({"examples": shown} if rows else {})})
 
 
-def _checks_of(asset: str, partitions: dg.PartitionsDefinition[str], checks: dict[str, tuple[Check, bool]]) -> dg.AssetChecksDefinition:
+def _checks_of(
+    asset: str, partitions: dg.PartitionsDefinition[str], checks: dict[str, tuple[Check, bool]]
+) -> dg.AssetChecksDefinition:
     with warnings.catch_warnings():
         # partitions_def of a check is in preview; the release is pinned, and each process would print it five times.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         specs = [
             dg.AssetCheckSpec(
-                name=name, asset=asset, blocking=blocking, partitions_def=partitions, description=(check.__doc__ or "").split("\n")[0]
+                name=name,
+                asset=asset,
+                blocking=blocking,
+                partitions_def=partitions,
+                description=(check.__doc__ or "").split("\n")[0],
             )
             for name, (check, blocking) in checks.items()
         ]
@@ -218,7 +241,10 @@ asset_checks: list[dg.AssetChecksDefinition] = [
         crawl_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_raw_crawl, True),
-            "schema": (_described(schema_is_as_declared("raw_crawl"), "The table has the declared columns."), True),
+            "schema": (
+                _described(schema_is_as_declared("raw_crawl"), "The table has the declared columns."),
+                True,
+            ),
         },
     ),
     _checks_of(
@@ -226,8 +252,14 @@ asset_checks: list[dg.AssetChecksDefinition] = [
         crawl_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_concept_captions, True),
-            "schema": (_described(schema_is_as_declared("concept_captions"), "The table has the declared columns."), True),
-            "no_empty_text": (_described(no_empty_text("concept_captions"), "Every kept row has a text."), True),
+            "schema": (
+                _described(schema_is_as_declared("concept_captions"), "The table has the declared columns."),
+                True,
+            ),
+            "no_empty_text": (
+                _described(no_empty_text("concept_captions"), "Every kept row has a text."),
+                True,
+            ),
         },
     ),
     _checks_of(
@@ -235,7 +267,10 @@ asset_checks: list[dg.AssetChecksDefinition] = [
         crawl_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_vecap, True),
-            "schema": (_described(schema_is_as_declared("vecap"), "The table has the declared columns."), True),
+            "schema": (
+                _described(schema_is_as_declared("vecap"), "The table has the declared columns."),
+                True,
+            ),
             "no_empty_text": (_described(no_empty_text("vecap"), "Every kept row has a text."), True),
             "no_file_name_as_vecap": (no_file_name_as_vecap, True),
         },
@@ -245,7 +280,10 @@ asset_checks: list[dg.AssetChecksDefinition] = [
         recipe_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_training_sets, True),
-            "schema": (_described(schema_is_as_declared("training_sets"), "The table has the declared columns."), True),
+            "schema": (
+                _described(schema_is_as_declared("training_sets"), "The table has the declared columns."),
+                True,
+            ),
             "probabilities_sum_to_one": (probabilities_sum_to_one, True),
         },
     ),

@@ -15,7 +15,11 @@ _LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {
         "image_sha256": [("raw_crawl", "image_sha256")],
         "input_hash": [("raw_crawl", "image_sha256")],
         "text": [("raw_crawl", "shard_uri"), ("raw_crawl", "image_offset"), ("raw_crawl", "image_length")],
-        "engine_text": [("raw_crawl", "shard_uri"), ("raw_crawl", "image_offset"), ("raw_crawl", "image_length")],
+        "engine_text": [
+            ("raw_crawl", "shard_uri"),
+            ("raw_crawl", "image_offset"),
+            ("raw_crawl", "image_length"),
+        ],
         "crawl_partition": [("raw_crawl", "crawl_partition")],
     },
     "vecap": {
@@ -23,7 +27,11 @@ _LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {
         "concept_engine_id": [("concept_captions", "engine_id")],
         "text": [("raw_crawl", "alt_text"), ("concept_captions", "text")],
         "engine_text": [("raw_crawl", "alt_text"), ("concept_captions", "text")],
-        "input_hash": [("raw_crawl", "alt_text"), ("concept_captions", "text"), ("concept_captions", "engine_id")],
+        "input_hash": [
+            ("raw_crawl", "alt_text"),
+            ("concept_captions", "text"),
+            ("concept_captions", "engine_id"),
+        ],
         "route": [("raw_crawl", "alt_text"), ("concept_captions", "text")],
         "crawl_partition": [("raw_crawl", "crawl_partition")],
     },

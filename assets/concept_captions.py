@@ -56,10 +56,10 @@ def concept_captions(
         {"crawl_partition": key, "engine_id": engine.engine_id},
         rows_in=result.rows,
         changed=result.changed,
+        preview=preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
         extra={
             "engine_profile": config.engine_profile,
             **stage_metadata(result),
-            **preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
         },
     )
 

@@ -99,7 +99,9 @@ def recipes(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materia
     catalogue = recipe_catalogue(home.settings())
     name = context.partition_key
     text = catalogue.paths()[name].read_text("utf-8") if name in catalogue.paths() else ""
-    return _result({name: catalogue.content_hash(name)}, {"recipe": dg.MetadataValue.md(f"```yaml\n{text[:_PAGE]}\n```")})
+    return _result(
+        {name: catalogue.content_hash(name)}, {"recipe": dg.MetadataValue.md(f"```yaml\n{text[:_PAGE]}\n```")}
+    )
 
 
 def _result(hashes: dict[str, str], metadata: dict[str, object]) -> dg.MaterializeResult[None]:

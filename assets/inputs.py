@@ -56,7 +56,9 @@ def vecap_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec, conce
     concept_partition = {"crawl_partition": partition, "engine_id": concept.engine_id}
     return {
         f"raw_crawl/{partition}": content_version(warehouse, RAW_CRAWL, {"crawl_partition": partition})[0],
-        f"concept_captions/{partition}/{concept.engine_id}": content_version(warehouse, CONCEPT_CAPTIONS, concept_partition)[0],
+        f"concept_captions/{partition}/{concept.engine_id}": content_version(
+            warehouse, CONCEPT_CAPTIONS, concept_partition
+        )[0],
         "engine": engine.engine_id,
     }
 
@@ -81,7 +83,9 @@ def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: s
         ResolvedText(
             text.source,
             text.probability,
-            None if text.engine is None else _engine(settings, text.engine, "fusion" if text.source == "vecap" else "concept").engine_id,
+            None
+            if text.engine is None
+            else _engine(settings, text.engine, "fusion" if text.source == "vecap" else "concept").engine_id,
             text.engine,
         )
         for text in recipe.texts
@@ -91,7 +95,10 @@ def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: s
 
 def checkpoint_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> dict[str, str]:
     inputs = training_set_inputs(settings, warehouse, recipe_name)
-    return {"training_set": inputs.set_version, "checkpoint": checkpoint_id_of(inputs.recipe, inputs.set_version)}
+    return {
+        "training_set": inputs.set_version,
+        "checkpoint": checkpoint_id_of(inputs.recipe, inputs.set_version),
+    }
 
 
 def score_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> dict[str, str]:
@@ -99,7 +106,9 @@ def score_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> 
     inputs = training_set_inputs(settings, warehouse, recipe_name)
     checkpoint_id = checkpoint_id_of(inputs.recipe, inputs.set_version)
     if find_checkpoint(warehouse, checkpoint_id) is None:
-        raise VeclipError(f"recipe {recipe_name!r} has no checkpoint for its training set as it is now: materialise checkpoints first.")
+        raise VeclipError(
+            f"recipe {recipe_name!r} has no checkpoint for its training set as it is now: materialise checkpoints first."
+        )
     versions = {
         f"benchmark/{name}": read_benchmark(settings.benchmarks / name).sha256 for name in inputs.recipe.benchmarks
     }

@@ -21,7 +21,9 @@ class CrawlDropConfig(dg.Config):
     """A folder that arrived."""
 
     uri: str = Field(description="Folder of the crawl drop, in img2dataset's webdataset layout.")
-    crawl_partition: str = Field(description="Key of the crawl partition that it becomes: letters, digits, '.', '_', '-'.")
+    crawl_partition: str = Field(
+        description="Key of the crawl partition that it becomes: letters, digits, '.', '_', '-'."
+    )
     replace: bool = Field(default=False, description="Whether it takes the place of the drop that has this key now.")
 
 
@@ -31,11 +33,17 @@ def register_drop_op(context: dg.OpExecutionContext, config: CrawlDropConfig, de
     drop = inspect_drop(config.uri)
     check_new(warehouse, drop, config.crawl_partition, replace=config.replace)
     register_drop(
-        warehouse, drop, config.crawl_partition, run_id=context.run_id, registered_by=launched_by(context.run.tags)
+        warehouse,
+        drop,
+        config.crawl_partition,
+        run_id=context.run_id,
+        registered_by=launched_by(context.run.tags),
     )
     # After the row: a partition that Dagster knows always has a drop behind it.
     context.instance.add_dynamic_partitions(CRAWL, [config.crawl_partition])
-    context.log.info("crawl partition %s: %d entries in %d shards", config.crawl_partition, drop.entries, len(drop.shards))
+    context.log.info(
+        "crawl partition %s: %d entries in %d shards", config.crawl_partition, drop.entries, len(drop.shards)
+    )
 
 
 @dg.job(name=REGISTER, description="Registers a crawl drop as a crawl partition.")
@@ -43,12 +51,16 @@ def register_crawl_drop() -> None:
     register_drop_op()
 
 
-_unpartitioned = dg.AssetSelection.assets(*(asset.key for asset in configuration_assets if asset.partitions_def is None))
+_unpartitioned = dg.AssetSelection.assets(
+    *(asset.key for asset in configuration_assets if asset.partitions_def is None)
+)
 
 jobs = [
     register_crawl_drop,
     dg.define_asset_job(
-        CONFIGURATION, selection=_unpartitioned, description="Notes the versions of prompts and engine profiles."
+        CONFIGURATION,
+        selection=_unpartitioned,
+        description="Notes the versions of prompts and engine profiles.",
     ),
     dg.define_asset_job(
         CAPTIONS,

@@ -39,7 +39,10 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 _DEFINITIONS = "veclip_pipelines.definitions"
 _POLL_SECONDS = 0.3
-_SHIPPED = (Path(__file__).parents[1] / "veclip_pipelines/dagster.yaml", Path(__file__).parents[1] / "dagster_home/dagster.yaml")
+_SHIPPED = (
+    Path(__file__).parents[1] / "veclip_pipelines/dagster.yaml",
+    Path(__file__).parents[1] / "dagster_home/dagster.yaml",
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,10 @@ class Launcher:
         Raises:
             UsageError: an unknown profile or partition. ModelMissingError: a model that is not installed.
         """
-        concept, fusion = concept_engine(self._settings, concept_profile), fusion_engine(self._settings, fusion_profile)
+        concept, fusion = (
+            concept_engine(self._settings, concept_profile),
+            fusion_engine(self._settings, fusion_profile),
+        )
         inputs = {
             "raw_crawl": lambda: raw_crawl_inputs(self._warehouse, partition),
             "concept_captions": lambda: concept_inputs(self._warehouse, partition, concept),
@@ -136,7 +142,9 @@ class Launcher:
         }
         return self._stale(RECIPE_ASSETS, recipe, inputs)
 
-    def captions(self, partition: str, assets: Sequence[str], concept_profile: str, fusion_profile: str, watch: Watch) -> RunDone:
+    def captions(
+        self, partition: str, assets: Sequence[str], concept_profile: str, fusion_profile: str, watch: Watch
+    ) -> RunDone:
         """Materialises crawl assets of one partition."""
         config: dict[str, object] = {}
         if "concept_captions" in assets:
@@ -153,7 +161,9 @@ class Launcher:
         names = ["recipes", *assets] if "training_sets" in assets else list(assets)
         return self._run(MODELS, watch, assets=[dg.AssetKey(name) for name in names], partition=recipe)
 
-    def _stale(self, order: Sequence[str], partition: str, inputs: Mapping[str, Callable[[], dict[str, str]]]) -> list[str]:
+    def _stale(
+        self, order: Sequence[str], partition: str, inputs: Mapping[str, Callable[[], dict[str, str]]]
+    ) -> list[str]:
         for place, asset in enumerate(order):
             try:
                 current = is_current(self._warehouse, asset, partition, inputs[asset]())

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import dagster as dg
+import pyarrow as pa
+from deltalake import DeltaTable
 
 from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.settings import Settings
@@ -59,7 +61,13 @@ class Materialisation:
     started: float = field(default_factory=time.monotonic)
 
     def finish(
-        self, partition: Mapping[str, str], *, rows_in: int, changed: bool, extra: Mapping[str, object] | None = None
+        self,
+        partition: Mapping[str, str],
+        *,
+        rows_in: int,
+        changed: bool,
+        preview: Mapping[str, object],
+        extra: Mapping[str, object],
     ) -> dg.MaterializeResult[None]:
         """Records the provenance and returns what Dagster shows."""
         data_version, rows = content_version(self.warehouse, self.spec, partition)
@@ -86,9 +94,10 @@ class Materialisation:
             ),
         )
         metadata: dict[str, object] = {
-            "dagster/row_count": rows,
-            "dagster/uri": self.warehouse.uri(self.spec),
+            **preview,
             "dagster/partition_row_count": rows,
+            "dagster/row_count": row_count(table),
+            "dagster/uri": self.warehouse.uri(self.spec),
             "rows_in": rows_in,
             "rows_kept": rows - rejected,
             "rows_rejected": rejected,
@@ -97,11 +106,18 @@ class Materialisation:
             "seconds": round(seconds, 2),
             "launched_by": launched_by(self.context.run.tags),
             "inputs": dg.MetadataValue.json(dict(self.inputs)),
-            **(extra or {}),
+            **extra,
         }
         if reasons:
             metadata["rejects_by_reason"] = dg.MetadataValue.md(reasons_table(reasons))
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(data_version))
+
+
+def row_count(table: DeltaTable | None) -> int:
+    """Rows of a whole table, from the file statistics alone."""
+    if table is None:
+        return 0
+    return sum(pa.table(table.get_add_actions(flatten=True))["num_records"].to_pylist())
 
 
 def reject_reasons(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str]) -> dict[str, int]:
@@ -119,7 +135,10 @@ def reject_reasons(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str
 
 def reasons_table(reasons: Mapping[str, int]) -> str:
     """Counts as a Markdown table. Reason codes can come from a drop's own files: marks of Markdown are taken out."""
-    rows = [f"| {''.join(c for c in reason if c.isalnum() or c in '_- ')[:40]} | {count} |" for reason, count in reasons.items()]
+    rows = [
+        f"| {''.join(c for c in reason if c.isalnum() or c in '_- ')[:40]} | {count} |"
+        for reason, count in reasons.items()
+    ]
     return "\n".join(["| reason | rows |", "| --- | ---: |", *rows])
 
 
@@ -127,5 +146,7 @@ def preview(settings: Settings, path: str, image: str) -> dict[str, object]:
     """Link to a page of ``veclip serve`` and its picture. No foreign text goes into Dagster's event log."""
     return {
         "preview": dg.MetadataValue.url(f"{settings.serve_url}/{path}"),
-        "preview_image": dg.MetadataValue.md(f"![preview]({settings.serve_url}/{image})\n\n(shown while `veclip serve` runs)"),
+        "preview_image": dg.MetadataValue.md(
+            f"![preview]({settings.serve_url}/{image})\n\n(shown while `veclip serve` runs)"
+        ),
     }

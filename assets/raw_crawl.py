@@ -25,22 +25,27 @@ from veclip_pipelines.tables.schemas import RAW_CRAWL
     "and for what could not be used the reason. One partition is one crawl drop.",
 )
 def raw_crawl(
-    context: dg.AssetExecutionContext, delta_lake: DeltaLakeResource, dask: DaskClusterResource, home: HomeResource
+    context: dg.AssetExecutionContext,
+    delta_lake: DeltaLakeResource,
+    dask: DaskClusterResource,
+    home: HomeResource,
 ) -> dg.MaterializeResult[None]:
     warehouse, key = delta_lake.warehouse(), context.partition_key
     drop = inspect_drop(registered_uri(warehouse, key))
-    work = Materialisation(context, warehouse, home.settings(), RAW_CRAWL, CODE_VERSION, raw_crawl_inputs(warehouse, key))
+    work = Materialisation(
+        context, warehouse, home.settings(), RAW_CRAWL, CODE_VERSION, raw_crawl_inputs(warehouse, key)
+    )
     with dask.runner(context.run_id) as runner:
         result = index_drop(warehouse, drop, key, runner, properties=commit_properties(context, CODE_VERSION))
     return work.finish(
         {"crawl_partition": key},
         rows_in=drop.entries,
         changed=result.changed,
+        preview=preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
         extra={
             "drop": drop.uri,
             "format": drop.format,
             "shards_read": result.shards_read,
             "shards_found_finished": result.shards_found,
-            **preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
         },
     )

@@ -23,7 +23,10 @@ class ConfigurationChanges:
 
 
 def configuration_changes(
-    present: Mapping[AssetPath, str], known: Mapping[AssetPath, str | None], recipes: list[str], partitions: list[str]
+    present: Mapping[AssetPath, str],
+    known: Mapping[AssetPath, str | None],
+    recipes: list[str],
+    partitions: list[str],
 ) -> ConfigurationChanges:
     """Configuration assets whose files changed since Dagster last saw them, and recipes that have no partition yet."""
     changed = tuple(sorted(path for path, version in present.items() if known.get(path) != version))
@@ -45,7 +48,9 @@ def detect_configuration_changes(instance: dg.DagsterInstance, home: HomeResourc
     settings = home.settings()
     present = configuration_versions(settings)
     partitions = list(instance.get_dynamic_partitions(RECIPE))
-    return configuration_changes(present, known_versions(instance, present), recipe_catalogue(settings).names(), partitions)
+    return configuration_changes(
+        present, known_versions(instance, present), recipe_catalogue(settings).names(), partitions
+    )
 
 
 @dg.sensor(
@@ -59,7 +64,9 @@ def configuration_sensor(context: dg.SensorEvaluationContext, home: HomeResource
     versions = configuration_versions(home.settings())
     requests = [
         dg.RunRequest(
-            run_key="/".join([*path, versions[path]]), asset_selection=[dg.AssetKey(list(path))], job_name=CONFIGURATION
+            run_key="/".join([*path, versions[path]]),
+            asset_selection=[dg.AssetKey(list(path))],
+            job_name=CONFIGURATION,
         )
         for path in changes.assets
     ]

@@ -37,15 +37,19 @@ def training_sets(
     inputs = training_set_inputs(settings, warehouse, context.partition_key)
     work = Materialisation(context, warehouse, settings, TRAINING_SETS, CODE_VERSION, inputs.versions)
     made = make_training_set(
-        warehouse, inputs.recipe, inputs.texts, inputs.versions, properties=commit_properties(context, CODE_VERSION)
+        warehouse,
+        inputs.recipe,
+        inputs.texts,
+        inputs.versions,
+        properties=commit_properties(context, CODE_VERSION),
     )
     return work.finish(
         {"recipe": made.recipe, "set_version": made.set_version},
         rows_in=made.rows,
         changed=made.changed,
+        preview=preview(settings, f"recipes/{made.recipe}", f"recipes/{made.recipe}/texts.png"),
         extra={
             "set_version": made.set_version,
             "texts": ", ".join(f"{text.source} {text.probability:g}" for text in inputs.texts),
-            **preview(settings, f"recipes/{made.recipe}", f"recipes/{made.recipe}/texts.png"),
         },
     )

@@ -72,11 +72,11 @@ def vecap(
         {"crawl_partition": key, "engine_id": engine.engine_id},
         rows_in=result.rows,
         changed=result.changed,
+        preview=preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
         extra={
             "engine_profile": config.engine_profile,
             "concept_profile": config.concept_profile,
             "routes": dg.MetadataValue.md(reasons_table(dict(routes)).replace("reason", "route", 1)),
             **stage_metadata(result),
-            **preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
         },
     )

@@ -67,7 +67,9 @@ class DaskClusterResource(dg.ConfigurableResource):
             try:
                 from dask_cuda import LocalCUDACluster
             except ImportError as error:
-                raise UsageError("resource dask: mode local_cuda needs the gpu extra: pip install 'veclip-pipelines[gpu]'") from error
+                raise UsageError(
+                    "resource dask: mode local_cuda needs the gpu extra: pip install 'veclip-pipelines[gpu]'"
+                ) from error
             with LocalCUDACluster() as cluster:
                 yield cluster
             return

@@ -13,7 +13,10 @@ from veclip_pipelines.tables.warehouse import Warehouse
 class DeltaLakeResource(dg.ConfigurableResource):
     """Delta tables in a folder or a bucket."""
 
-    root: str = Field(default="", description="Folder or URI of the warehouse; empty: VECLIP_WAREHOUSE, else a folder in VECLIP_HOME.")
+    root: str = Field(
+        default="",
+        description="Folder or URI of the warehouse; empty: VECLIP_WAREHOUSE, else a folder in VECLIP_HOME.",
+    )
     storage_options: dict[str, str] = Field(default={}, description="What object_store needs to reach a bucket.")
 
     def warehouse(self) -> Warehouse:

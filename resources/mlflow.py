@@ -13,7 +13,10 @@ from veclip_pipelines.settings import Settings
 class MlflowResource(dg.ConfigurableResource):
     """A tracking server, or SQLite in VECLIP_HOME."""
 
-    tracking_uri: str = Field(default="", description="Tracking server or database; empty: MLFLOW_TRACKING_URI, else SQLite in VECLIP_HOME.")
+    tracking_uri: str = Field(
+        default="",
+        description="Tracking server or database; empty: MLFLOW_TRACKING_URI, else SQLite in VECLIP_HOME.",
+    )
 
     def tracking(self) -> Tracking:
         settings = Settings.from_env()

@@ -63,7 +63,9 @@ class Catalogue(Generic[Entry]):
         except yaml.YAMLError as error:
             raise UsageError(f"{path} is not YAML: {error}") from error
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors()
+            )
             raise UsageError(f"{path} is no {self.kind.removesuffix('s')}: {faults}") from error
 
     def content_hash(self, name: str) -> str:

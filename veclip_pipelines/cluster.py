@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def running_cluster(settings: Settings) -> ClusterInfo | None:
     try:
         content = json.loads(settings.cluster_file.read_text("utf-8"))
         info = ClusterInfo(
-            content["address"], content["dashboard"], content["workers"], tuple((pid, at) for pid, at in content["processes"])
+            content["address"],
+            content["dashboard"],
+            content["workers"],
+            tuple((pid, at) for pid, at in content["processes"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -62,16 +66,15 @@ def cluster_up(settings: Settings, workers: int = 2, threads: int = 1, memory_li
     logs.mkdir(parents=True, exist_ok=True)
     scheduler_file = settings.home / "scheduler.json"
     scheduler_file.unlink(missing_ok=True)
+    loopback = ("--host", "127.0.0.1", "--scheduler-file", str(scheduler_file))
     scheduler = _spawn(
-        ["scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
-        + ["--scheduler-file", str(scheduler_file)],
+        ["scheduler", *loopback, "--port", "0", "--dashboard-address", "127.0.0.1:0"],
         logs / "dask-scheduler.log",
         settings,
     )
+    sizes = ("--nworkers", str(workers), "--nthreads", str(threads), "--memory-limit", memory_limit)
     worker = _spawn(
-        ["worker", "--scheduler-file", str(scheduler_file), "--host", "127.0.0.1", "--nworkers", str(workers)]
-        + ["--nthreads", str(threads), "--memory-limit", memory_limit, "--no-dashboard"]
-        + ["--local-directory", str(settings.home / "dask-scratch")],
+        ["worker", *loopback, *sizes, "--no-dashboard", "--local-directory", str(settings.home / "dask-scratch")],
         logs / "dask-workers.log",
         settings,
     )
@@ -118,21 +121,52 @@ def _wait_until_up(
 
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        if any(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in processes):
+        if any(not runs(process) for process in processes):
             break
         if scheduler_file.is_file():
-            with contextlib.suppress(OSError, ValueError), Client(scheduler_file=str(scheduler_file), timeout=5) as client:
+            with (
+                contextlib.suppress(OSError, ValueError),
+                Client(scheduler_file=str(scheduler_file), timeout=5) as client,
+            ):
                 client.wait_for_workers(workers, timeout=max(1.0, deadline - time.monotonic()))
                 return str(client.scheduler.address), str(client.dashboard_link)
         time.sleep(0.1)
-    raise VeclipError(f"the Dask cluster did not come up in {_START_SECONDS} s: see {logs}/dask-scheduler.log and dask-workers.log")
+    raise VeclipError(
+        f"the Dask cluster did not come up in {_START_SECONDS} s: see {logs}/dask-scheduler.log and dask-workers.log"
+    )
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process of ours runs: one that ended and was not waited for does not."""
+    try:
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def stop_processes(family: Sequence[psutil.Process], ask: Sequence[psutil.Process], first: int, seconds: float) -> None:
+    """Asks some processes to end, waits for them and all that they started, then terminates and kills what is left.
+
+    Args:
+        family: all processes that must be gone in the end.
+        ask: those that the first signal goes to; they end their children themselves.
+    """
+    for process in ask:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(first)
+    _, left = psutil.wait_procs(family, timeout=seconds / 2)
+    for action in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                action(process)
+        _, left = psutil.wait_procs(left, timeout=seconds / 2)
 
 
 def _alive(pid: int, started: float) -> bool:
     """Whether this very process runs still: an id may have gone to another since."""
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - started) < 1.0 and runs(process)
     except psutil.NoSuchProcess:
         return False
 
@@ -144,11 +178,4 @@ def _stop(processes: tuple[tuple[int, float], ...]) -> None:
         if _alive(pid, started):
             process = psutil.Process(pid)
             family += [process, *process.children(recursive=True)]
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-    _, left = psutil.wait_procs(family, timeout=_STOP_SECONDS)
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=5)
+    stop_processes(family, family, signal.SIGTERM, _STOP_SECONDS)

@@ -30,7 +30,8 @@ _SKU = re.compile(
     r"|(?:#\d{3,}\b)",
 )
 _PRICE = re.compile(
-    r"[$€£¥]\s?\d[\d.,]*|\b\d[\d.,]*\s?(?:[$€£¥]|USD|EUR|GBP)|\b\d{1,2}\s?%\s?(?:off|discount)\b", re.IGNORECASE
+    r"[$€£¥]\s?\d[\d.,]*|\b\d[\d.,]*\s?(?:[$€£¥]|USD|EUR|GBP)|\b\d{1,2}\s?%\s?(?:off|discount)\b",
+    re.IGNORECASE,
 )
 _SHOP_TALK = re.compile(
     r"\b(?:free shipping|buy now|best price|in stock|on sale|sale|discount|stock photo|royalty[- ]free|wallpaper hd|"

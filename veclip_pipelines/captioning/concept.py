@@ -8,7 +8,15 @@ from collections.abc import Mapping
 
 from PIL import Image
 
-from veclip_pipelines.captioning.stage import BatchDone, BatchTask, Caption, StageResult, Unit, finish_batch, run_stage
+from veclip_pipelines.captioning.stage import (
+    BatchDone,
+    BatchTask,
+    Caption,
+    StageResult,
+    Unit,
+    finish_batch,
+    run_stage,
+)
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.loading import image_text_engine
@@ -30,12 +38,24 @@ _META = re.compile(
 
 
 def caption_partition(
-    warehouse: Warehouse, engine: EngineSpec, crawl_partition: str, runner: Runner, *, properties: Mapping[str, str]
+    warehouse: Warehouse,
+    engine: EngineSpec,
+    crawl_partition: str,
+    runner: Runner,
+    *,
+    properties: Mapping[str, str],
 ) -> StageResult:
     """Captions each kept picture of a crawl partition once, however often the partition has it."""
     units = picture_units(warehouse, crawl_partition)
     return run_stage(
-        warehouse, CONCEPT_CAPTIONS, engine, crawl_partition, units, caption_pictures, runner, properties=properties
+        warehouse,
+        CONCEPT_CAPTIONS,
+        engine,
+        crawl_partition,
+        units,
+        caption_pictures,
+        runner,
+        properties=properties,
     )
 
 
@@ -73,9 +93,7 @@ def _describe(task: BatchTask) -> list[Caption]:
         pictures = [_load(unit, data) for unit, data in zip(units, read_ranges(_places(units)), strict=True)]
         seen = [picture for picture in pictures if isinstance(picture, Image.Image)]
         answers = iter(engine.describe(seen) if seen else [])
-        captions += [
-            _judge(next(answers)) if isinstance(picture, Image.Image) else picture for picture in pictures
-        ]
+        captions += [_judge(next(answers)) if isinstance(picture, Image.Image) else picture for picture in pictures]
     return captions
 
 
@@ -88,7 +106,12 @@ def _places(units: tuple[Unit, ...]) -> list[ByteRange]:
 
 def _load(unit: Unit, data: bytes) -> Image.Image | Caption:
     if hashlib.sha256(data).hexdigest() != unit.input_hash:
-        return Caption(None, None, reason="picture_changed", detail="the shard's bytes are no longer those that were indexed")
+        return Caption(
+            None,
+            None,
+            reason="picture_changed",
+            detail="the shard's bytes are no longer those that were indexed",
+        )
     try:
         return decode(data, max_side=_MAX_SIDE)
     except PictureError as error:
@@ -102,7 +125,13 @@ def _judge(answer: EngineText) -> Caption:
         text, stop, _ = text.rpartition(".")
         text += stop
         if not text:
-            return Caption(None, None, answer, reason="cut", detail="the token budget ended before the first sentence did")
+            return Caption(
+                None,
+                None,
+                answer,
+                reason="cut",
+                detail="the token budget ended before the first sentence did",
+            )
     if not any(char.isalnum() for char in text):
         return Caption(None, None, answer, reason="empty", detail="the engine said nothing")
     return Caption(text, "engine", answer)

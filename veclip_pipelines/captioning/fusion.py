@@ -6,7 +6,15 @@ import hashlib
 from collections.abc import Mapping
 
 from veclip_pipelines.captioning.guards import FusionCase, first_fault
-from veclip_pipelines.captioning.stage import BatchDone, BatchTask, Caption, StageResult, Unit, finish_batch, run_stage
+from veclip_pipelines.captioning.stage import (
+    BatchDone,
+    BatchTask,
+    Caption,
+    StageResult,
+    Unit,
+    finish_batch,
+    run_stage,
+)
 from veclip_pipelines.captioning.template_join import template_join
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
@@ -83,7 +91,10 @@ def fuse_samples(task: BatchTask) -> BatchDone:
 def _fuse(task: BatchTask) -> list[Caption]:
     # Nothing to fuse where one of the two says nothing: the engine is not asked, and cannot make something up.
     questions = {
-        unit.input_hash: {"alt_text": descriptive_part(unit.fields["alt_text"]), "concept": unit.fields["concept"]}
+        unit.input_hash: {
+            "alt_text": descriptive_part(unit.fields["alt_text"]),
+            "concept": unit.fields["concept"],
+        }
         for unit in task.units
     }
     asked = [digest for digest, fields in questions.items() if all(fields.values())]
@@ -101,11 +112,17 @@ def _judge(engine: EngineSpec, unit: Unit, answer: EngineText | None) -> Caption
     fault = None
     if answer is not None:
         assert engine.prompt is not None
-        answer = EngineText(answer.text.strip().strip("\"“”").strip(), answer.finish_reason, answer.token_count)
+        answer = EngineText(answer.text.strip().strip('"“”').strip(), answer.finish_reason, answer.token_count)
         fault = first_fault(FusionCase(answer, alt_text, concept, engine.prompt))
         if fault is None:
             return Caption(answer.text, "engine", answer)
     text, route = template_join(alt_text, concept)
     if not any(char.isalnum() for char in text):
-        return Caption(None, None, answer, reason="nothing_to_fuse", detail="neither AltText nor concept caption says anything")
+        return Caption(
+            None,
+            None,
+            answer,
+            reason="nothing_to_fuse",
+            detail="neither AltText nor concept caption says anything",
+        )
     return Caption(text, route, answer, reason=fault)

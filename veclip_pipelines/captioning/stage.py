@@ -148,7 +148,14 @@ def run_stage(
     commit = replace_partition(warehouse, spec, partition, files, expected=expected, properties=properties)
     found = sum(batch.found for batch in done)
     return StageResult(
-        engine.engine_id, rows, rows - reused, reused, len(done) - found, found, commit.version, commit.written
+        engine.engine_id,
+        rows,
+        rows - reused,
+        reused,
+        len(done) - found,
+        found,
+        commit.version,
+        commit.written,
     )
 
 
@@ -224,7 +231,13 @@ def _write_reused(
     if file := find_file(warehouse, spec, partition, name):
         return file
     rows: list[dict[str, object]] = [
-        {key: row_key, "input_hash": unit.input_hash, **unit.columns, **known[unit.input_hash], "outcome": KEPT}
+        {
+            key: row_key,
+            "input_hash": unit.input_hash,
+            **unit.columns,
+            **known[unit.input_hash],
+            "outcome": KEPT,
+        }
         for unit in reused
         for row_key in unit.keys
     ]

@@ -8,13 +8,13 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 FUNCTION_WORDS = frozenset(
     """a about above across after against all along also am among an and another any are around as at away be
-    been before behind being below beneath beside between both but by can could did do does down each every featuring
-    few for from had has have having he her here hers him his holding how i in into is it its itself just
-    made many may me more most much my near next no nor not of off on one only onto or other our out over
-    own per photo photograph picture set seen several she showing shown so some such than that the their
-    them then there these they this those through to together toward towards under up upon very was we were
-    what when where which while who whose will with within without you your""".split()
-)  # fmt: skip
+    been before behind being below beneath beside between both but by can could did do does down each every
+    featuring few for from had has have having he her here hers him his holding how i in into is it its itself
+    just made many may me more most much my near next no nor not of off on one only onto or other our out over
+    own per photo photograph picture set seen several she showing shown so some such than that the their them
+    then there these they this those through to together toward towards under up upon very was we were what
+    when where which while who whose will with within without you your""".split()
+)
 
 _SUFFIXES = ("ings", "ing", "edly", "ed", "ies", "es", "s", "ly", "y")
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -28,9 +35,17 @@ def print_json(value: object) -> None:
     out.print(json.dumps(value, ensure_ascii=False, indent=2, default=str), markup=False, soft_wrap=True)
 
 
-def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+def print_rows(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()
+) -> None:
     """A table: ruled in a terminal, aligned plain text elsewhere. Cells may hold foreign text."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_lines=False, box=None if not out.is_terminal else Table().box)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        show_lines=False,
+        box=None if not out.is_terminal else Table().box,
+    )
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
@@ -59,7 +74,12 @@ class _RunProgress:
         self._running: list[str] = []
         if out.is_terminal:
             self._bar = Progress(
-                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=out
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=out,
             )
             self._task = self._bar.add_task(title, total=steps)
 
@@ -91,7 +111,9 @@ class _RunProgress:
 
 def describe_failure(done: RunDone) -> str:
     """What a failed run is told as: the innermost error, and where the rest is."""
-    reason = done.error.partition(": ")[2] if done.error.startswith(("veclip_pipelines.errors.", "dagster.")) else done.error
+    reason = (
+        done.error.partition(": ")[2] if done.error.startswith(("veclip_pipelines.errors.", "dagster.")) else done.error
+    )
     return f"{reason or 'the run failed'}\nThe whole log is in the Dagster UI (veclip ui), run {done.run_id}."
 
 

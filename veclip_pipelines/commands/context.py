@@ -60,4 +60,6 @@ def check_writable() -> None:
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise VeclipError(f"cannot write to {place}: {error}. Set VECLIP_HOME or VECLIP_WAREHOUSE to a place that can be written.") from error
+            raise VeclipError(
+                f"cannot write to {place}: {error}. Set VECLIP_HOME or VECLIP_WAREHOUSE to a place that can be written."
+            ) from error

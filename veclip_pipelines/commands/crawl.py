@@ -20,7 +20,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def add(
     folder: Annotated[str, typer.Argument(help="Folder of the drop (img2dataset webdataset output).")],
-    partition: Annotated[str | None, typer.Option(help="Key of the crawl partition; by default the folder's name.")] = None,
+    partition: Annotated[
+        str | None, typer.Option(help="Key of the crawl partition; by default the folder's name.")
+    ] = None,
     replace: Annotated[bool, typer.Option(help="Take the place of the drop that has this key now.")] = False,
 ) -> None:
     """Register a crawl drop as a crawl partition. Materialise it with: veclip materialize"""
@@ -41,7 +43,12 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         return rows_as_json(drops)
     columns = ("crawl_partition", "entries", "shards", "uri", "registered_by")
-    print_rows("Crawl drops", columns, [[drop[name] for name in columns] for drop in drops], numbers=("entries", "shards"))
+    print_rows(
+        "Crawl drops",
+        columns,
+        [[drop[name] for name in columns] for drop in drops],
+        numbers=("entries", "shards"),
+    )
 
 
 @app.command()
@@ -59,7 +66,13 @@ def rejects(
     if as_json:
         return rows_as_json(rows)
     lines = [
-        [row["stage"], row["partition_key"], row["reason"], row["rows"], "\n".join(f"{key}: {detail}" for key, detail in zip(row["row_keys"], row["details"], strict=True))]
+        [
+            row["stage"],
+            row["partition_key"],
+            row["reason"],
+            row["rows"],
+            "\n".join(f"{key}: {detail}" for key, detail in zip(row["row_keys"], row["details"], strict=True)),
+        ]
         for row in rows
     ]
     print_rows("Rejects", ("stage", "partition", "reason", "rows", "examples"), lines, numbers=("rows",))

@@ -79,7 +79,11 @@ def _telling_samples(partitions: list[str]) -> list[list[object]]:
         made = f"{sample.route}" + (f" ({sample.reason})" if sample.reason else "")
         row: list[object] = [sample.alt_text or "(empty)", sample.concept, sample.vecap, made]
         by_route.setdefault(sample.route or "", []).append(row)
-    shown = [*by_route.get("engine", [])[:3], *by_route.get("template", [])[:2], *by_route.get("concept", [])[:1]]
+    shown = [
+        *by_route.get("engine", [])[:3],
+        *by_route.get("template", [])[:2],
+        *by_route.get("concept", [])[:1],
+    ]
     return shown[:_SHOWN]
 
 

@@ -32,7 +32,9 @@ class Work:
 
 
 def materialize(
-    partition: Annotated[list[str] | None, typer.Option(help="Crawl partition; several times for several. Default: all.")] = None,
+    partition: Annotated[
+        list[str] | None, typer.Option(help="Crawl partition; several times for several. Default: all.")
+    ] = None,
     recipe: Annotated[list[str] | None, typer.Option(help="Recipe; several times for several. Default: all.")] = None,
     concept_engine: Annotated[str, typer.Option(help="Engine profile for concept captions.")] = _CONCEPT,
     fusion_engine: Annotated[str, typer.Option(help="Engine profile for the fusion.")] = _FUSION,
@@ -78,7 +80,9 @@ def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False
     return names
 
 
-def plan(launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str) -> list[Work]:
+def plan(
+    launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
+) -> list[Work]:
     """What is stale now. A recipe counts as stale where a partition that it takes is."""
     work = [Work(key, False, tuple(launcher.stale_captions(key, concept, fusion))) for key in partitions]
     upstream = any(item.assets for item in work)
@@ -86,7 +90,9 @@ def plan(launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], 
     return [item for item in work if item.assets]
 
 
-def bring_up_to_date(launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str) -> int:
+def bring_up_to_date(
+    launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
+) -> int:
     """Launches one run for each stale partition and then for each stale recipe; the number of runs."""
     # Before anything is launched: an unknown profile or a missing model is wrong use, not a failed run.
     for key in partitions:
@@ -114,7 +120,16 @@ def _steps(assets: Sequence[str]) -> int:
 
 def _print_plan(work: Sequence[Work], as_json: bool) -> None:
     if as_json:
-        return print_json([{"key": item.key, "kind": "recipe" if item.is_recipe else "crawl partition", "stale": item.assets} for item in work])
+        return print_json(
+            [
+                {
+                    "key": item.key,
+                    "kind": "recipe" if item.is_recipe else "crawl partition",
+                    "stale": item.assets,
+                }
+                for item in work
+            ]
+        )
     if not work:
         return say("everything is up to date")
     rows = [["recipe" if item.is_recipe else "crawl partition", item.key, ", ".join(item.assets)] for item in work]

@@ -45,7 +45,11 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json({"running": info is not None, **(vars(info) if info else {})})
     else:
-        say(f"Dask scheduler {info.address}, {info.workers} workers, dashboard {info.dashboard}" if info else "no cluster runs")
+        say(
+            f"Dask scheduler {info.address}, {info.workers} workers, dashboard {info.dashboard}"
+            if info
+            else "no cluster runs"
+        )
     if info is None:
         raise typer.Exit(1)
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
+from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster, runs, stop_processes
 from veclip_pipelines.commands.console import say
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.settings import Settings
@@ -91,18 +91,18 @@ def _services(settings: Settings, dagster_port: int, mlflow_port: int) -> list[S
             f"http://127.0.0.1:{dagster_port}",
         ),
         Service("Dagster daemon", (python, "-m", "dagster._daemon", "run", "-m", _MODULE), None),
-        Service("veclip serve", (python, "-m", "veclip_pipelines.cli", "serve", "--port", str(serve.port)), settings.serve_url),
+        Service(
+            "veclip serve",
+            (python, "-m", "veclip_pipelines.cli", "serve", "--port", str(serve.port)),
+            settings.serve_url,
+        ),
     ]
     if not settings.mlflow_tracking_uri.startswith(("http://", "https://")):
         Path(settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
-        services.append(
-            Service(
-                "MLflow UI",
-                (python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1")
-                + ("--backend-store-uri", settings.mlflow_tracking_uri, "--default-artifact-root", settings.mlflow_artifacts),
-                f"http://127.0.0.1:{mlflow_port}",
-            )
-        )
+        store = ("--backend-store-uri", settings.mlflow_tracking_uri)
+        artifacts = ("--default-artifact-root", settings.mlflow_artifacts)
+        server = (python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1")
+        services.append(Service("MLflow UI", (*server, *store, *artifacts), f"http://127.0.0.1:{mlflow_port}"))
     return services
 
 
@@ -112,7 +112,10 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
 
 
 def _start(service: Service, settings: Settings) -> psutil.Process:
-    """Starts in a session of its own with signals reset: a program started by nohup or & ignores SIGINT, and so would its children."""
+    """Starts in a session of its own, with signals reset.
+
+    A program that nohup or & started ignores SIGINT, and so would all that it starts.
+    """
     log = settings.home / "logs" / f"{service.name.lower().replace(' ', '-')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -124,7 +127,7 @@ def _start(service: Service, settings: Settings) -> psutil.Process:
             env={**os.environ, **settings.environment(), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
             restore_signals=True,
-            preexec_fn=_default_signals,  # noqa: PLW1509 - the parent has no threads yet
+            preexec_fn=_default_signals,
         )
     return psutil.Process(process.pid)
 
@@ -137,11 +140,14 @@ def _default_signals() -> None:
 def _wait_until_up(service: Service, process: psutil.Process, settings: Settings) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        if not _runs(process):
+        if not runs(process):
             break
         if service.url is None:
             return
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(service.url, timeout=5):  # noqa: S310 - our own loopback address
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(service.url, timeout=5),  # noqa: S310 - our own loopback address
+        ):
             return
         time.sleep(0.2)
     raise VeclipError(f"{service.name} did not come up: see {settings.home / 'logs'}")
@@ -150,13 +156,9 @@ def _wait_until_up(service: Service, process: psutil.Process, settings: Settings
 def _wait_for_end(processes: dict[str, psutil.Process], settings: Settings) -> None:
     while True:
         for name, process in processes.items():
-            if not _runs(process):
+            if not runs(process):
                 raise VeclipError(f"{name} ended by itself: see {settings.home / 'logs'}")
         time.sleep(0.5)
-
-
-def _runs(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def _stop(processes: Sequence[psutil.Process]) -> None:
@@ -164,18 +166,8 @@ def _stop(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             family += [*process.children(recursive=True), process]
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            # Dagster ends its code servers and runs on an interrupt.
-            process.send_signal(signal.SIGINT)
-    _, left = psutil.wait_procs(family, timeout=_STOP_SECONDS / 2)
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, left = psutil.wait_procs(left, timeout=_STOP_SECONDS / 2)
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    # Dagster ends its code servers and its runs on an interrupt.
+    stop_processes(family, processes, signal.SIGINT, _STOP_SECONDS)
 
 
 def _free_port() -> int:

@@ -49,7 +49,9 @@ def inspect_drop(uri: str) -> Drop:
         uri = str(Path(uri).expanduser().resolve())
     filesystem, path = fsspec.core.url_to_fs(uri)
     if not filesystem.isdir(path):
-        raise UsageError(f"{uri} is no folder. A crawl drop is a folder of shards: 00000.tar, 00000.parquet, 00000_stats.json.")
+        raise UsageError(
+            f"{uri} is no folder. A crawl drop is a folder of shards: 00000.tar, 00000.parquet, 00000_stats.json."
+        )
     files = {Path(info["name"]).name: info for info in filesystem.ls(path, detail=True) if info["type"] == "file"}
     tars = sorted(name for name in files if name.endswith(".tar"))
     if not tars:
@@ -98,7 +100,9 @@ def check_new(warehouse: Warehouse, drop: Drop, crawl_partition: str, *, replace
                 "or say --replace if it is to take the old one's place."
             )
         if same_key and same_folder and row["fingerprint"] == drop.fingerprint:
-            raise UsageError(f"{drop.uri} is registered already, as crawl partition {crawl_partition!r}, and is unchanged.")
+            raise UsageError(
+                f"{drop.uri} is registered already, as crawl partition {crawl_partition!r}, and is unchanged."
+            )
 
 
 def register_drop(

@@ -44,7 +44,9 @@ def stats_uri(shard_uri: str) -> str:
     return f"{shard_uri.removesuffix('.tar')}_stats.json"
 
 
-def _entry(shard: BinaryIO, key: str, row: dict[str, Any] | None, members: dict[str, tuple[int, int]], broken: str) -> Entry:
+def _entry(
+    shard: BinaryIO, key: str, row: dict[str, Any] | None, members: dict[str, tuple[int, int]], broken: str
+) -> Entry:
     status = (row or {}).get("status") or "success"
     meta = _meta(shard, members)
     url = _first(row, meta, "url")

@@ -124,7 +124,9 @@ def _row(entry: Entry, shard_uri: str) -> dict[str, object]:
     if fault is not None:
         row |= {"outcome": REJECTED, "reason": fault[0], "detail": fault[1]}
     sha256 = row.get("image_sha256")
-    row["sample_id"] = sample_id_of(entry.url, entry.source_key, entry.alt_text_raw, None if sha256 is None else str(sha256))
+    row["sample_id"] = sample_id_of(
+        entry.url, entry.source_key, entry.alt_text_raw, None if sha256 is None else str(sha256)
+    )
     return row
 
 
@@ -136,7 +138,9 @@ def _reject_repeats(warehouse: Warehouse, partition: Mapping[str, str], files: S
         path = warehouse.path(RAW_CRAWL, file.path)
         ids = pq.read_table(path, filesystem=warehouse.filesystem, columns=["sample_id", "outcome"], partitioning=None)
         repeats = []
-        for row, (sample_id, outcome) in enumerate(zip(ids["sample_id"].to_pylist(), ids["outcome"].to_pylist(), strict=True)):
+        for row, (sample_id, outcome) in enumerate(
+            zip(ids["sample_id"].to_pylist(), ids["outcome"].to_pylist(), strict=True)
+        ):
             if outcome == KEPT and sample_id in seen:
                 repeats.append(row)
             elif outcome == KEPT:
@@ -155,7 +159,11 @@ def _with_repeats(
     rows = pq.read_table(warehouse.path(RAW_CRAWL, file.path), filesystem=warehouse.filesystem, partitioning=None)
     marked = set(repeats)
     mask = pa.array([row in marked for row in range(rows.num_rows)])
-    for column, value in (("outcome", REJECTED), ("reason", "repeat"), ("detail", "the same sample stands earlier in this partition")):
+    for column, value in (
+        ("outcome", REJECTED),
+        ("reason", "repeat"),
+        ("detail", "the same sample stands earlier in this partition"),
+    ):
         at = rows.schema.get_field_index(column)
         rows = rows.set_column(at, RAW_CRAWL.schema.field(column), pc.if_else(mask, value, rows[column]))
     return write_file(warehouse, RAW_CRAWL, partition, name, rows)

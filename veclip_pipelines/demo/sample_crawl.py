@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def write_sample_drops(folder: Path) -> list[Path]:
             scratch = Path(tempfile.mkdtemp(prefix=".drop-", dir=folder))
             for shard, start in enumerate(range(0, len(entries), ENTRIES_PER_SHARD)):
                 write_shard(scratch, shard, entries[start : start + ENTRIES_PER_SHARD])
-            os.replace(scratch, target)
+            scratch.replace(target)
         drops.append(target)
     return drops
 
@@ -97,7 +96,12 @@ def write_shard(folder: Path, shard: int, entries: list[SampleEntry]) -> None:
     with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
         for index, entry in enumerate(entries):
             key = f"{shard:05d}{index:04d}"
-            row: dict[str, object] = {"url": entry.url, "caption": entry.alt_text, "key": key, "status": "success"}
+            row: dict[str, object] = {
+                "url": entry.url,
+                "caption": entry.alt_text,
+                "key": key,
+                "status": "success",
+            }
             if entry.damage == "failed_download":
                 failed += 1
                 row |= {"status": "failed_to_download", "error_message": "<urlopen error timed out>"}
@@ -136,7 +140,7 @@ def write_sample_benchmark(benchmarks: Path) -> Path:
         (scratch / "images" / name).write_bytes(entry.picture())
         images.append({"filename": name, "split": "test", "sentences": [{"raw": entry.caption}]})
     (scratch / "dataset.json").write_text(json.dumps({"dataset": BENCHMARK, "images": images}, indent=1), "utf-8")
-    os.replace(scratch, target)
+    scratch.replace(target)
     return target
 
 

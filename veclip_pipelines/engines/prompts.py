@@ -16,7 +16,9 @@ from veclip_pipelines.settings import Settings
 Purpose = Literal["concept", "fusion"]
 
 #: What chat formats use to mark turns. In data it would let a stranger's AltText speak as the user or the model.
-_TURN_MARKS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:image|pad|unk|bos|eos|start_of_turn|end_of_turn)>")
+_TURN_MARKS = re.compile(
+    r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:image|pad|unk|bos|eos|start_of_turn|end_of_turn)>"
+)
 
 _TEMPLATES = jinja2.sandbox.ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
@@ -62,7 +64,9 @@ class Prompt(BaseModel):
 
     def messages(self, values: Mapping[str, str]) -> list[dict[str, str]]:
         """The chat: system, each example as a turn of its own, then the question."""
-        turns: list[dict[str, str]] = [{"role": "system", "content": self.system.strip()}] if self.system.strip() else []
+        turns: list[dict[str, str]] = (
+            [{"role": "system", "content": self.system.strip()}] if self.system.strip() else []
+        )
         for example in self.examples:
             turns += [
                 {"role": "user", "content": self.question(example.fields)},

@@ -26,7 +26,9 @@ def load_model(auto_class: Any, spec: EngineSpec) -> Any:
     Raises:
         ModelMissingError: with the library's own words.
     """
-    arguments: dict[str, object] = {"gguf_file": spec.profile.gguf_file} if spec.profile.gguf_file else {"use_safetensors": True}
+    arguments: dict[str, object] = (
+        {"gguf_file": spec.profile.gguf_file} if spec.profile.gguf_file else {"use_safetensors": True}
+    )
     try:
         model = auto_class.from_pretrained(
             spec.model_folder, dtype=getattr(torch, spec.profile.dtype), trust_remote_code=False, **arguments
@@ -38,7 +40,10 @@ def load_model(auto_class: Any, spec: EngineSpec) -> Any:
 
 def generate_arguments(decoding: Decoding) -> dict[str, Any]:
     """The arguments of ``generate`` that a profile's decoding stands for."""
-    arguments: dict[str, Any] = {"max_new_tokens": decoding.max_new_tokens, "do_sample": decoding.temperature > 0}
+    arguments: dict[str, Any] = {
+        "max_new_tokens": decoding.max_new_tokens,
+        "do_sample": decoding.temperature > 0,
+    }
     if decoding.temperature > 0:
         arguments |= {"temperature": decoding.temperature, "top_p": decoding.top_p}
     if decoding.repetition_penalty != 1.0:

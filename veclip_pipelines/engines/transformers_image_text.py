@@ -45,7 +45,10 @@ class TransformersImageTextEngine:
         )
         # One list a row: processors for several pictures a row would otherwise take the batch for one row's.
         return self.processor(
-            images=[[image] for image in images], text=[prompt] * len(images), return_tensors="pt", padding=True
+            images=[[image] for image in images],
+            text=[prompt] * len(images),
+            return_tensors="pt",
+            padding=True,
         )
 
     def describe(self, pictures: Sequence[Image.Image]) -> list[EngineText]:
@@ -58,5 +61,11 @@ class TransformersImageTextEngine:
                 **encoded, **generate_arguments(self._decoding), pad_token_id=tokenizer.pad_token_id
             )
         # Encoder-decoders answer with the answer alone, decoders with the prompt before it.
-        prompt_tokens = 0 if self.model.config.is_encoder_decoder else encoded["input_ids"].shape[1] if "input_ids" in encoded else 0
+        prompt_tokens = (
+            0
+            if self.model.config.is_encoder_decoder
+            else encoded["input_ids"].shape[1]
+            if "input_ids" in encoded
+            else 0
+        )
         return read_answers(tokens[:, prompt_tokens:], tokenizer, end_token_ids(self.model))

@@ -34,7 +34,9 @@ def read_benchmark(folder: Path, split: str = "test") -> RetrievalBenchmark:
     """
     index = folder / "dataset.json"
     if not index.is_file():
-        raise UsageError(f"{folder} is no retrieval benchmark: it has no dataset.json (Karpathy's layout, with a folder images/).")
+        raise UsageError(
+            f"{folder} is no retrieval benchmark: it has no dataset.json (Karpathy's layout, with a folder images/)."
+        )
     try:
         images = json.loads(index.read_text("utf-8"))["images"]
         entries = [image for image in images if image.get("split", split) == split]

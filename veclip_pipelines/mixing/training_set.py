@@ -47,17 +47,25 @@ def crawl_partitions_of(warehouse: Warehouse, recipe: Recipe) -> list[str]:
         VeclipError: it names one that is not materialised, or there is none at all.
     """
     with connect(warehouse, ["raw_crawl"]) as connection:
-        present = [row[0] for row in connection.execute("SELECT DISTINCT crawl_partition FROM raw_crawl ORDER BY 1").fetchall()]
+        present = [
+            row[0] for row in connection.execute("SELECT DISTINCT crawl_partition FROM raw_crawl ORDER BY 1").fetchall()
+        ]
     if not present:
-        raise VeclipError(f"recipe {recipe.name!r}: no crawl partition is materialised yet. Materialise raw_crawl first.")
+        raise VeclipError(
+            f"recipe {recipe.name!r}: no crawl partition is materialised yet. Materialise raw_crawl first."
+        )
     if recipe.crawl_partitions == "all":
         return present
     if missing := set(recipe.crawl_partitions) - set(present):
-        raise VeclipError(f"recipe {recipe.name!r} takes crawl partitions that are not materialised: {', '.join(sorted(missing))}")
+        raise VeclipError(
+            f"recipe {recipe.name!r} takes crawl partitions that are not materialised: {', '.join(sorted(missing))}"
+        )
     return sorted(recipe.crawl_partitions)
 
 
-def input_versions(warehouse: Warehouse, recipe: Recipe, recipe_hash: str, texts: Sequence[ResolvedText]) -> dict[str, str]:
+def input_versions(
+    warehouse: Warehouse, recipe: Recipe, recipe_hash: str, texts: Sequence[ResolvedText]
+) -> dict[str, str]:
     """The version of everything that a training set is made from: its own version is the hash of this."""
     versions = {"recipe": recipe_hash, "code": CODE_VERSION}
     for key in crawl_partitions_of(warehouse, recipe):

@@ -32,23 +32,32 @@ _HEADERS = {
 }
 
 
-def build_app(settings: Settings, warehouse: Warehouse, hosts: tuple[str, ...] = ("127.0.0.1", "localhost")) -> Starlette:
+def build_app(
+    settings: Settings, warehouse: Warehouse, hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
+) -> Starlette:
     """The web application.
 
     Args:
         hosts: names that a browser may have asked for: others are refused, so that no page elsewhere can rebind to us.
     """
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
 
-    def page(name: str, **values: Any) -> Response:
-        return HTMLResponse(templates.get_template(name).render(**values), headers=_HEADERS)
+    def page(template: str, **values: Any) -> Response:
+        return HTMLResponse(templates.get_template(template).render(**values), headers=_HEADERS)
 
     def index(request: Request) -> Response:
         del request
         checkpoints = samples.checkpoints_of(warehouse)
-        return page("index.html", counts=samples.partition_counts(warehouse), checkpoints=checkpoints, scores=samples.newest_scores(warehouse))
+        return page(
+            "index.html",
+            counts=samples.partition_counts(warehouse),
+            checkpoints=checkpoints,
+            scores=samples.newest_scores(warehouse),
+        )
 
     def partition(request: Request) -> Response:
         key = request.path_params["key"]
@@ -72,7 +81,10 @@ def build_app(settings: Settings, warehouse: Warehouse, hosts: tuple[str, ...] =
 
     def recipe(request: Request) -> Response:
         name = request.path_params["name"]
-        rows, checkpoints = samples.newest_set(warehouse, name, _PAGE), samples.checkpoints_of(warehouse, name)
+        rows, checkpoints = (
+            samples.newest_set(warehouse, name, _PAGE),
+            samples.checkpoints_of(warehouse, name),
+        )
         if not rows and not checkpoints:
             raise HTTPException(404, "no training set of that recipe")
         scores = [score for score in samples.newest_scores(warehouse) if score["recipe"] == name]

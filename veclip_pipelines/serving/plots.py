@@ -38,9 +38,18 @@ def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
             found = {s["metric"]: s["value"] for s in scores if s["recipe"] == recipe and s["benchmark"] == benchmark}
             heights = [100 * found.get(metric, 0.0) for metric in metrics]
             width = 0.8 / len(recipes)
-            bars = panel.bar([x + place * width for x in range(len(metrics))], heights, width, label=recipe, color=_COLOURS[place % 5])
+            bars = panel.bar(
+                [x + place * width for x in range(len(metrics))],
+                heights,
+                width,
+                label=recipe,
+                color=_COLOURS[place % 5],
+            )
             panel.bar_label(bars, fmt="%.0f", fontsize=7)
-        labels = [metric.replace("image_to_text_recall@", "I2T R@").replace("text_to_image_recall@", "T2I R@") for metric in metrics]
+        labels = [
+            metric.replace("image_to_text_recall@", "I2T R@").replace("text_to_image_recall@", "T2I R@")
+            for metric in metrics
+        ]
         panel.set_xticks([x + 0.4 - 0.4 / max(1, len(recipes)) for x in range(len(metrics))], labels)
         panel.set(ylabel="%", ylim=(0, 108), title=f"recall on {benchmark}" if benchmark else "no scores yet")
         if recipes:

@@ -103,8 +103,8 @@ def newest_set(warehouse: Warehouse, recipe: str, limit: int) -> list[dict[str, 
     """Some rows of the newest training set of a recipe: picture, texts and probabilities."""
     return read_rows(
         warehouse,
-        "SELECT sample_id, image_sha256, texts, probabilities, set_version FROM training_sets WHERE recipe = $recipe "
-        f"AND outcome = '{KEPT}' AND set_version = (SELECT json_extract_string(inputs, '$.training_set') FROM provenance "  # noqa: S608
+        "SELECT sample_id, image_sha256, texts, probabilities, set_version FROM training_sets WHERE recipe = $recipe "  # noqa: S608
+        f"AND outcome = '{KEPT}' AND set_version = (SELECT json_extract_string(inputs, '$.training_set') FROM provenance "
         "WHERE asset = 'checkpoints' AND partition = $recipe ORDER BY recorded_at DESC LIMIT 1) ORDER BY sample_id LIMIT $limit",
         {"recipe": recipe, "limit": limit},
         tables=["training_sets", "provenance"],

@@ -91,7 +91,9 @@ def replace_partition(
         else:
             table.update_incremental()
             return Commit(table.version(), written=True)
-    raise CommitConflictError(f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again")
+    raise CommitConflictError(
+        f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
+    )
 
 
 def append_new(
@@ -126,7 +128,9 @@ def append_new(
         else:
             table.update_incremental()
             return Commit(table.version(), written=True)
-    raise CommitConflictError(f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again")
+    raise CommitConflictError(
+        f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
+    )
 
 
 def _has(warehouse: Warehouse, spec: TableSpec, row: Mapping[str, object]) -> bool:

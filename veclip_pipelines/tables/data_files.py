@@ -76,7 +76,9 @@ def write_file(
         VeclipError: the rows do not fit the schema, or the warehouse cannot be written.
     """
     if not rows.schema.equals(spec.file_schema):
-        raise VeclipError(f"rows for table {spec.name} do not have its schema: {rows.schema} instead of {spec.file_schema}")
+        raise VeclipError(
+            f"rows for table {spec.name} do not have its schema: {rows.schema} instead of {spec.file_schema}"
+        )
     relative = file_path(spec, partition, name)
     target = warehouse.path(spec, relative)
     filesystem = warehouse.filesystem

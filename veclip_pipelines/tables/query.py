@@ -42,7 +42,11 @@ def connect(
 
 
 def read_rows(
-    warehouse: Warehouse, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, tables: Iterable[str] | None = None
+    warehouse: Warehouse,
+    sql: str,
+    parameters: Sequence[object] | Mapping[str, object] = (),
+    *,
+    tables: Iterable[str] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of one query as dictionaries."""
     with connect(warehouse, tables) as connection:

@@ -76,7 +76,10 @@ CRAWL_DROPS = _table(
         _text("format", "how the drop is laid out", required=True),
         _text("fingerprint", "hash over the drop's file names and sizes", required=True),
         (pa.field("shards", pa.int64(), nullable=False), "number of shards"),
-        (pa.field("entries", pa.int64(), nullable=False), "number of entries that the drop's own records name"),
+        (
+            pa.field("entries", pa.int64(), nullable=False),
+            "number of entries that the drop's own records name",
+        ),
         _text("registered_by", "who registered it"),
         (pa.field("registered_at", _TIME, nullable=False), "when it was registered"),
         _RUN_ID,
@@ -88,7 +91,11 @@ RAW_CRAWL = _table(
     "raw_crawl",
     "an entry of the crawl that was read, kept or not",
     [
-        _text("sample_id", "32 hex of SHA-256 over URL (or source key), raw AltText and image_sha256", required=True),
+        _text(
+            "sample_id",
+            "32 hex of SHA-256 over URL (or source key), raw AltText and image_sha256",
+            required=True,
+        ),
         _text("image_sha256", "SHA-256 of the picture's bytes as they lie in the shard"),
         _text("url", "where the picture was crawled from"),
         _text("page_url", "the page that showed it"),
@@ -103,7 +110,10 @@ RAW_CRAWL = _table(
         (pa.field("height", pa.int32()), "height in pixels, orientation applied"),
         _text("phash", "perceptual hash of the picture, 16 hex"),
         _text("language", "language of the AltText, where it was detected"),
-        (pa.field("flags", pa.list_(pa.string()), nullable=False), "what a recipe may filter on: empty, file_name"),
+        (
+            pa.field("flags", pa.list_(pa.string()), nullable=False),
+            "what a recipe may filter on: empty, file_name",
+        ),
         *_OUTCOME_COLUMNS,
         _CRAWL_PARTITION,
     ],
@@ -113,7 +123,11 @@ RAW_CRAWL = _table(
 
 _CAPTION_COLUMNS = [
     _text("text", "the caption"),
-    _text("input_hash", "hash of all that the caption was made from: equal inputs are never computed twice", required=True),
+    _text(
+        "input_hash",
+        "hash of all that the caption was made from: equal inputs are never computed twice",
+        required=True,
+    ),
     _text("finish_reason", "why the engine stopped: stop, length, or skipped where it was not asked"),
     (pa.field("token_count", pa.int32()), "tokens the engine produced"),
     _text("route", "how the text came about: engine, template, concept or alt_text"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -52,7 +51,12 @@ def checkpoint_id_of(recipe: Recipe, set_version: str) -> str:
 
 def find_checkpoint(warehouse: Warehouse, checkpoint_id: str) -> dict[str, object] | None:
     """The row of a checkpoint whose weights are still there, or None."""
-    rows = read_rows(warehouse, "SELECT * FROM checkpoints WHERE checkpoint_id = ?", [checkpoint_id], tables=["checkpoints"])
+    rows = read_rows(
+        warehouse,
+        "SELECT * FROM checkpoints WHERE checkpoint_id = ?",
+        [checkpoint_id],
+        tables=["checkpoints"],
+    )
     if rows and (Path(str(rows[0]["uri"])) / "model.safetensors").is_file():
         return rows[0]
     return None
@@ -69,9 +73,21 @@ def train_checkpoint(task: CheckpointTask) -> dict[str, object]:
     samples = read_samples(task.warehouse, task.recipe.name, task.set_version)
     settings = {"model": task.recipe.model.model_dump(), "training": task.recipe.training.model_dump()}
     history: list[StepLog] = []
-    tags = {"dagster_run_id": task.run_id, "recipe": task.recipe.name, "checkpoint_id": task.checkpoint_id, "launched_by": task.launched_by}
+    tags = {
+        "dagster_run_id": task.run_id,
+        "recipe": task.recipe.name,
+        "checkpoint_id": task.checkpoint_id,
+        "launched_by": task.launched_by,
+    }
     with task.tracking.run(EXPERIMENT, f"{task.recipe.name}-{task.checkpoint_id}", tags) as run:
-        run.log_parameters({**settings["model"], **settings["training"], "set_version": task.set_version, "samples": len(samples)})
+        run.log_parameters(
+            {
+                **settings["model"],
+                **settings["training"],
+                "set_version": task.set_version,
+                "samples": len(samples),
+            }
+        )
 
         def on_step(log: StepLog) -> None:
             history.append(log)
@@ -88,7 +104,7 @@ def train_checkpoint(task: CheckpointTask) -> dict[str, object]:
             weights = hashlib.sha256((scratch / "model.safetensors").read_bytes()).hexdigest()
             # A checkpoint that lost its row or was cut short is made anew.
             shutil.rmtree(task.folder, ignore_errors=True)
-            os.replace(scratch, task.folder)
+            scratch.replace(task.folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         tail = history[-max(1, len(history) // 10) :]
@@ -107,7 +123,12 @@ def train_checkpoint(task: CheckpointTask) -> dict[str, object]:
             "run_id": task.run_id,
         }
         run.set_tags({"weights_sha256": weights, "uri": str(task.folder)})
-    append_new(task.warehouse, CHECKPOINTS, [row], properties={"run_id": task.run_id, "checkpoint_id": task.checkpoint_id})
+    append_new(
+        task.warehouse,
+        CHECKPOINTS,
+        [row],
+        properties={"run_id": task.run_id, "checkpoint_id": task.checkpoint_id},
+    )
     return row
 
 

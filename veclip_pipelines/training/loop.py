@@ -21,6 +21,7 @@ from veclip_pipelines.training.samples import TrainingSample
 
 _MAX_LOGIT_SCALE = math.log(100.0)
 
+
 @dataclass(frozen=True)
 class StepLog:
     """What one optimiser step did."""
@@ -48,7 +49,9 @@ def train_clip(
     tokenizer = train_tokenizer((text for sample in samples for text in sample.texts), model_settings)
     model = build_model(model_settings, tokenizer)
     pixels = torch.from_numpy(_decode_all(samples, model_settings.image_size))
-    optimiser = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(
+        _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98)
+    )
     model.train()
     for step, (epoch, batch) in zip(range(settings.steps), _batches(len(samples), settings), strict=False):
         rate = learning_rate_at(step, settings)
@@ -59,7 +62,9 @@ def train_clip(
         output = model(pixel_values=pixels[torch.as_tensor(batch)], **tokens_of(tokenizer, texts))
         loss = info_nce(output.image_embeds, output.text_embeds, model.logit_scale)
         if not torch.isfinite(loss):
-            raise VeclipError(f"the loss is {loss.item()} at step {step}: lower the learning rate ({settings.learning_rate}) in the recipe")
+            raise VeclipError(
+                f"the loss is {loss.item()} at step {step}: lower the learning rate ({settings.learning_rate}) in the recipe"
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
