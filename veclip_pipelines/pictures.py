@@ -19,6 +19,8 @@ MAX_PIXELS = 89_478_485
 DECODERS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "MPO")
 #: Side to which a JPEG may be scaled down while it is decoded to be verified; every byte is read all the same.
 _VERIFY_SIDE = 256
+#: EXIF tag of the orientation, and its values that turn a picture on its side.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
 class PictureError(Exception):
@@ -49,11 +51,11 @@ def examine(data: bytes) -> PictureFacts:
     image = _open(data)
     media_type = Image.MIME.get(image.format or "", "application/octet-stream")
     width, height = image.size
-    if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-        width, height = height, width
     pixels = _pixels(image, draft=_VERIFY_SIDE)
-    phash = str(imagehash.phash(pixels))
-    return PictureFacts(media_type, width, height, phash)
+    # Only after it was decoded: reading the orientation of a damaged file raises too.
+    if image.getexif().get(_ORIENTATION, 1) in _TURNED:
+        width, height = height, width
+    return PictureFacts(media_type, width, height, str(imagehash.phash(pixels)))
 
 
 def decode(data: bytes, max_side: int | None = None) -> Image.Image:

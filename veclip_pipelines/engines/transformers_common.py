@@ -67,6 +67,10 @@ def read_answers(new_tokens: torch.Tensor, tokenizer: Any, end_ids: set[int]) ->
 
 
 def end_token_ids(model: Any) -> set[int]:
-    """The token ids that end an answer, by the model's generation settings."""
+    """The token ids that end an answer, by the model's generation settings.
+
+    BLIP ends at its text model's separator, which its generation settings do not name.
+    """
     ends = model.generation_config.eos_token_id
-    return set(ends) if isinstance(ends, list) else {ends} - {None}
+    separator = getattr(getattr(model.config, "text_config", None), "sep_token_id", None)
+    return ({*ends} if isinstance(ends, list) else {ends}) | {separator}

@@ -31,6 +31,8 @@ class TransformersImageTextEngine:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.model = load_model(AutoModelForImageTextToText, spec)
+        if self.model.generation_config.pad_token_id is None:
+            self.model.generation_config.pad_token_id = tokenizer.pad_token_id
 
     def encode(self, pictures: Sequence[Image.Image]) -> Any:
         """The model's inputs for a batch: the prompt with the picture's place in it, and the pixels."""
@@ -57,15 +59,7 @@ class TransformersImageTextEngine:
         tokenizer = self.processor.tokenizer
         set_seed(self._decoding.seed)
         with torch.inference_mode():
-            tokens = self.model.generate(
-                **encoded, **generate_arguments(self._decoding), pad_token_id=tokenizer.pad_token_id
-            )
-        # Encoder-decoders answer with the answer alone, decoders with the prompt before it.
-        prompt_tokens = (
-            0
-            if self.model.config.is_encoder_decoder
-            else encoded["input_ids"].shape[1]
-            if "input_ids" in encoded
-            else 0
-        )
+            tokens = self.model.generate(**encoded, **generate_arguments(self._decoding))
+        # A chat model repeats the prompt before its answer; a captioner's text is all caption.
+        prompt_tokens = encoded["input_ids"].shape[1] if self.processor.chat_template is not None else 0
         return read_answers(tokens[:, prompt_tokens:], tokenizer, end_token_ids(self.model))

@@ -1,0 +1,52 @@
+"""Fixtures. Everything lives in a temporary VECLIP_HOME; no hub is ever asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from builders import write_tiny_llama, write_tiny_llava  # noqa: E402
+
+from veclip_pipelines.settings import Settings  # noqa: E402
+from veclip_pipelines.tables.warehouse import Warehouse  # noqa: E402
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A fresh home; the environment points to it, so that child processes see it too."""
+    for name in ("VECLIP_WAREHOUSE", "VECLIP_MODELS", "VECLIP_CHECKPOINTS", "VECLIP_BENCHMARKS", "MLFLOW_TRACKING_URI",
+                 "DAGSTER_HOME", "VECLIP_SERVE_URL"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VECLIP_HOME", str(tmp_path / "home"))
+    return Settings.from_env()
+
+
+@pytest.fixture
+def warehouse(settings: Settings) -> Warehouse:
+    return Warehouse.at(settings.warehouse)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llava(tmp_path_factory.mktemp("models") / "tiny-llava")
+
+
+@pytest.fixture(scope="session")
+def demo_models() -> Iterator[Path]:
+    """The demo's real models. ``make test`` installs them; without them what needs them is skipped, and says so."""
+    folder = Path(os.environ.get("VECLIP_TEST_MODELS", Path(__file__).parents[1] / "veclip_home" / "models")).resolve()
+    if not (folder / "smollm2-135m-instruct").is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"the demo's models are not in {folder}: make models installs them")
+        pytest.skip(f"the demo's models are not in {folder}: make models installs them")
+    yield folder

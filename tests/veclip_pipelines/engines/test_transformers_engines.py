@@ -1,0 +1,169 @@
+"""The transformers engines against a direct ``generate`` of the same model, token for token, batch by batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from builders import picture, write_profile, write_tiny_llama
+from transformers import (
+    AutoModelForCausalLM,
+    AutoProcessor,
+    AutoTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    LlavaForConditionalGeneration,
+)
+
+from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
+from veclip_pipelines.engines.loading import image_text_engine, text_engine
+from veclip_pipelines.engines.transformers_image_text import TransformersImageTextEngine
+from veclip_pipelines.engines.transformers_text import TransformersTextEngine
+from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.pictures import decode
+from veclip_pipelines.settings import Settings
+
+FIELDS = [
+    {"alt_text": text, "concept": "a red circle on a blue square"}
+    for text in ("a", "our cat Chelsea on the sofa", "Zierkies grau", "a much longer text about a photo of a red circle", "9")
+]
+NEW_TOKENS = 12
+
+
+def fusion_spec(settings: Settings, folder: Path, **fields: object) -> EngineSpec:
+    write_profile(
+        settings.home,
+        "mine",
+        **{
+            "purpose": "fusion",
+            "kind": "transformers-text",
+            "model": str(folder),
+            "prompt": "fusion",
+            "decoding": {"max_new_tokens": NEW_TOKENS},
+            **fields,
+        },
+    )
+    return resolve_engine(settings, "mine", "fusion", "1")
+
+
+def generate_directly(folder: Path, prompts: list[str], *, add_special_tokens: bool) -> list[list[int]]:
+    """What the model says without our engine: left-padded, greedy, cut at the end token."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    encoded = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=add_special_tokens)
+    encoded.pop("token_type_ids", None)
+    with torch.inference_mode():
+        tokens = model.generate(**encoded, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+    new = tokens[:, encoded["input_ids"].shape[1] :].tolist()
+    return [row[: row.index(2)] if 2 in row else row for row in new]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("chat", [True, False])
+def test_text_engine_equals_generate(settings: Settings, tmp_path: Path, seed: int, chat: bool) -> None:
+    folder = write_tiny_llama(tmp_path / "llama", seed, chat=chat)
+    engine = TransformersTextEngine(fusion_spec(settings, folder))
+    assert len(engine._prefix) > 50
+    for start, stop in ((0, 5), (0, 2), (2, 5), (4, 5)):
+        batch = FIELDS[start:stop]
+        answers = engine.generate(batch)
+        expected = generate_directly(folder, [engine.prompt_text(values) for values in batch], add_special_tokens=not chat)
+        tokenizer = engine.tokenizer
+        assert [answer.text for answer in answers] == [tokenizer.decode(row, skip_special_tokens=True).strip() for row in expected]
+        assert [answer.token_count for answer in answers] == [len(row) for row in expected]
+        assert [answer.finish_reason for answer in answers] == ["length" if len(row) == NEW_TOKENS else "stop" for row in expected]
+
+
+def test_a_rows_words_do_not_depend_on_its_batch(settings: Settings, tiny_llama: Path) -> None:
+    engine = TransformersTextEngine(fusion_spec(settings, tiny_llama))
+    together = engine.generate(FIELDS)
+    assert together == [engine.generate([values])[0] for values in FIELDS]
+
+
+def test_sampling_repeats_for_a_seed(settings: Settings, tiny_llama: Path) -> None:
+    decoding = {"max_new_tokens": NEW_TOKENS, "temperature": 1.0, "top_p": 0.9, "seed": 7}
+    engine = TransformersTextEngine(fusion_spec(settings, tiny_llama, decoding=decoding))
+    assert engine.generate(FIELDS) == engine.generate(FIELDS)
+
+
+def test_an_engine_is_loaded_once(settings: Settings, tiny_llama: Path) -> None:
+    spec = fusion_spec(settings, tiny_llama)
+    assert text_engine(spec) is text_engine(spec)
+    assert text_engine(spec) is not text_engine(fusion_spec(settings, tiny_llama, decoding={"max_new_tokens": 3}))
+
+
+def concept_spec(settings: Settings, folder: Path, **fields: object) -> EngineSpec:
+    write_profile(
+        settings.home,
+        "seer",
+        **{
+            "purpose": "concept",
+            "kind": "transformers-image-text",
+            "model": str(folder),
+            "prompt": "concept",
+            "decoding": {"max_new_tokens": NEW_TOKENS},
+            **fields,
+        },
+    )
+    return resolve_engine(settings, "seer", "concept", "1")
+
+
+def test_llava_engine_equals_generate(settings: Settings, tiny_llava: Path) -> None:
+    spec = concept_spec(settings, tiny_llava)
+    engine = image_text_engine(spec)
+    pictures = [decode(picture(number, size)) for number, size in enumerate([(48, 40), (30, 90), (64, 64), (200, 20), (28, 28)])]
+    processor = AutoProcessor.from_pretrained(tiny_llava)
+    processor.tokenizer.padding_side = "left"
+    model = LlavaForConditionalGeneration.from_pretrained(tiny_llava).eval()
+    assert spec.prompt is not None
+    content = [{"type": "image"}, {"type": "text", "text": spec.prompt.question({})}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
+    for start, stop in ((0, 5), (0, 2), (2, 5)):
+        batch = pictures[start:stop]
+        encoded = processor(images=batch, text=[prompt] * len(batch), return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            tokens = model.generate(**encoded, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
+        expected = []
+        for row in tokens[:, encoded["input_ids"].shape[1] :].tolist():
+            kept = row[: row.index(2)] if 2 in row else row
+            text = processor.tokenizer.decode(kept, skip_special_tokens=True).strip()
+            expected.append(EngineText(text, "stop" if 2 in row else "length", len(kept)))
+        assert engine.describe(batch) == expected
+    assert len({answer.text for answer in engine.describe(pictures)}) > 1
+
+
+def test_blip_engine_equals_generate(settings: Settings, tmp_path: Path, tiny_llama: Path) -> None:
+    """A captioner without a chat: the picture alone is its input."""
+    from transformers import BertTokenizerFast, BlipImageProcessorPil, BlipProcessor
+
+    folder = tmp_path / "blip"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "circle", "on", "square", "of"]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(words))
+    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"))
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(3)
+    config = BlipConfig(
+        text_config={**small, "vocab_size": len(words), "bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0,
+                     "encoder_hidden_size": 32},
+        vision_config={**small, "image_size": 32, "patch_size": 16},
+    )  # fmt: skip
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    engine = TransformersImageTextEngine(concept_spec(settings, folder, prompt=None))
+    pictures = [decode(picture(number)) for number in range(3)]
+    answers = engine.describe(pictures)
+    pixels = AutoProcessor.from_pretrained(folder)(images=pictures, return_tensors="pt")
+    with torch.inference_mode():
+        tokens = BlipForConditionalGeneration.from_pretrained(folder).eval().generate(**pixels, max_new_tokens=NEW_TOKENS, do_sample=False)
+    assert [answer.text for answer in answers] == [tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens]
+    # BLIP's output begins with its start token.
+    assert all(answer.token_count <= NEW_TOKENS + 1 for answer in answers)
+
+
+def test_a_folder_without_a_model_is_named(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 16)
+    with pytest.raises((ModelMissingError, OSError, ValueError)):
+        TransformersTextEngine(fusion_spec(settings, tmp_path))

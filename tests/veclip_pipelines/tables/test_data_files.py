@@ -1,0 +1,54 @@
+"""Parquet files: whole or not there, of the declared schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.tables import data_files
+from veclip_pipelines.tables.data_files import table_of, write_file
+from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES, VECAP
+from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key
+
+PARTITION = {"crawl_partition": "p1", "engine_id": "e1"}
+
+
+def test_a_column_of_nulls_keeps_its_type(warehouse: Warehouse) -> None:
+    file = write_file(warehouse, VECAP, PARTITION, "a", table_of(VECAP, [{"sample_id": "s", "input_hash": "h", "outcome": "kept"}]))
+    assert pq.read_schema(warehouse.path(VECAP, file.path)).field("detail").type == pa.string()
+
+
+def test_rows_of_another_schema_are_refused(warehouse: Warehouse) -> None:
+    with pytest.raises(VeclipError, match="do not have its schema"):
+        write_file(warehouse, VECAP, PARTITION, "a", pa.table({"sample_id": ["s"]}))
+    with pytest.raises(VeclipError, match="no such column"):
+        table_of(VECAP, [{"sample_idd": "s"}])
+
+
+def test_a_full_disk_leaves_no_file_behind(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(table: pa.Table, where: str, **_: object) -> None:
+        Path(where).write_bytes(b"PAR1 half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data_files.pq, "write_table", full)
+    with pytest.raises(VeclipError, match="No space left"):
+        write_file(warehouse, VECAP, PARTITION, "a", table_of(VECAP, []))
+    assert [path for path in Path(warehouse.root).rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "..", ".hidden", "-x", "a b", "ä", "x" * 129, "a\n"])
+def test_partition_keys_that_are_no_folder_names_are_refused(key: str) -> None:
+    with pytest.raises(UsageError):
+        check_partition_key(key)
+
+
+def test_every_column_has_a_description() -> None:
+    for spec in TABLES.values():
+        assert set(spec.descriptions) == set(spec.schema.names)
+        assert all(spec.descriptions.values())
+        assert set(spec.partition_by) | set(spec.keys) <= set(spec.schema.names)
+    assert RAW_CRAWL.file_schema.names == [name for name in RAW_CRAWL.schema.names if name != "crawl_partition"]
