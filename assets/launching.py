@@ -5,8 +5,6 @@ A run goes through the instance and Dagster's executor, so that the UI's history
 
 import os
 import shutil
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from assets.inputs import (
 from assets.jobs import CAPTIONS, CONFIGURATION, CRAWL_ASSETS, MODELS, RECIPE_ASSETS, REGISTER
 from assets.materialisation import LAUNCHED_BY_TAG
 from assets.partitions import CRAWL, RECIPE
+from assets.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, launch_token
 from assets.sensors import detect_configuration_changes
 from resources.home import HomeResource
 from veclip_pipelines.crawl.drops import list_drops
@@ -38,21 +37,10 @@ from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _DEFINITIONS = "veclip_pipelines.definitions"
-_POLL_SECONDS = 0.3
 _SHIPPED = (
     Path(__file__).parents[1] / "veclip_pipelines/dagster.yaml",
     Path(__file__).parents[1] / "dagster_home/dagster.yaml",
 )
-
-
-@dataclass(frozen=True)
-class StepSeen:
-    """A step as the run's log shows it: started, or ended with a duration in seconds."""
-
-    step: str
-    state: str
-    seconds: float | None = None
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,9 +51,6 @@ class RunDone:
     success: bool
     steps: Mapping[str, float]
     error: str
-
-
-Watch = Callable[[StepSeen], None]
 
 
 def prepare_dagster_home(settings: Settings) -> None:
@@ -191,86 +176,20 @@ class Launcher:
         reconstructable = dg.build_reconstructable_job(_DEFINITIONS, "job_named", (job,))
         # The run's own log is in the UI; what a terminal shows comes from the watcher.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        watcher = _Watcher(self.instance, self._user, watch)
+        end_dead_runs(self.instance)
+        token = launch_token()
+        watcher = Watcher(self.instance, token, watch)
         with watcher:
             result = dg.execute_job(
                 reconstructable,
                 self.instance,
                 run_config={**quiet, **(run_config or {})},
-                tags={**tags, _WATCH_TAG: watcher.token},
+                tags={**tags, LAUNCH_TAG: token},
                 asset_selection=assets,
                 raise_on_error=False,
             )
         watcher.drain(result.run_id)
         return RunDone(result.run_id, result.success, watcher.durations, watcher.error)
-
-
-_WATCH_TAG = "veclip/launch"
-
-
-class _Watcher:
-    """Follows a run's event log from beside it, as execute_job returns only at its end."""
-
-    def __init__(self, instance: dg.DagsterInstance, user: str, watch: Watch) -> None:
-        self.token = f"{user}-{time.time_ns()}"
-        self.durations: dict[str, float] = {}
-        self.error = ""
-        self._instance = instance
-        self._watch = watch
-        self._cursor: str | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> "_Watcher":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def drain(self, run_id: str) -> None:
-        """Reads what the log has got since the last look."""
-        while True:
-            connection = self._instance.get_records_for_run(run_id, cursor=self._cursor, limit=500)
-            for record in connection.records:
-                self._see(record.event_log_entry)
-            self._cursor = connection.cursor
-            if not connection.has_more:
-                return
-
-    def _follow(self) -> None:
-        run_id: str | None = None
-        while not self._stop.wait(_POLL_SECONDS):
-            if run_id is None:
-                runs = self._instance.get_runs(dg.RunsFilter(tags={_WATCH_TAG: self.token}), limit=1)
-                run_id = runs[0].run_id if runs else None
-            if run_id is not None:
-                self.drain(run_id)
-
-    def _see(self, entry: dg.EventLogEntry) -> None:
-        event = entry.dagster_event
-        if event is None or event.step_key is None:
-            if event is not None and event.is_job_failure and not self.error:
-                self.error = event.message or ""
-            return
-        if event.is_step_start:
-            self._watch(StepSeen(event.step_key, "started"))
-        elif event.is_step_success:
-            seconds = (event.step_success_data.duration_ms or 0) / 1000
-            self.durations[event.step_key] = seconds
-            self._watch(StepSeen(event.step_key, "done", seconds))
-        elif event.is_step_failure:
-            self.error = self.error or _root_cause(event)
-            self._watch(StepSeen(event.step_key, "failed", message=_root_cause(event)))
-
-
-def _root_cause(event: dg.DagsterEvent) -> str:
-    """The innermost message of a failed step, without its traceback: that is in the UI."""
-    error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else (event.message or "")
 
 
 __all__ = ["DEFAULT_CONCEPT", "DEFAULT_FUSION", "Launcher", "RunDone", "StepSeen", "prepare_dagster_home"]

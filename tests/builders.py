@@ -50,7 +50,13 @@ def write_drop(folder: Path, entries: list[DropEntry], per_shard: int = 10) -> P
                 key = f"{shard:05d}{index:04d}"
                 url = entry.url or f"https://pictures.example/{folder.name}/{key}.png"
                 rows.append(
-                    {"url": url, "caption": entry.alt_text, "key": key, "status": entry.status, "error_message": entry.error}
+                    {
+                        "url": url,
+                        "caption": entry.alt_text,
+                        "key": key,
+                        "status": entry.status,
+                        "error_message": entry.error,
+                    }
                 )
                 if entry.image is not None:
                     add_member(tar, f"{key}.{entry.extension}", entry.image)
@@ -120,26 +126,57 @@ def write_tiny_llava(folder: Path, seed: int = 0) -> Path:
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
     )
-    model = LlavaForConditionalGeneration(config)
-    with torch.no_grad():
-        # Weights as small as a fresh model's would say the same of every picture.
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(6)
-    model.save_pretrained(folder)
     template = (
         "{% for m in messages %}{{ m.role|upper }}: {% for c in m.content %}{% if c.type == 'image' %}<image>"
         "{% else %} {{ c.text }}{% endif %}{% endfor %}\n{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
     )
-    LlavaProcessor(
+    processor = LlavaProcessor(
         image_processor=CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
         tokenizer=tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=template,
-    ).save_pretrained(folder)
+    )
+    model = LlavaForConditionalGeneration(config)
+    _teach_colours(model, processor)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
+
+
+def _teach_colours(model, processor, steps: int = 120) -> None:  # type: ignore[no-untyped-def]
+    """Trains the captioner to say the ground's colour and to stop: as it is made it would say the same of every picture."""
+    import torch
+
+    from veclip_pipelines.engines.prompts import prompt_catalogue
+    from veclip_pipelines.pictures import decode
+    from veclip_pipelines.settings import Settings
+
+    question = prompt_catalogue(Settings.from_env({})).load("concept").question({})
+    turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+    prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    processor.tokenizer.padding_side = "left"
+    for step in range(steps):
+        numbers = range(step * 6, step * 6 + 6)
+        answers = [f" a {COLOURS[number % len(COLOURS)]} shape</s>" for number in numbers]
+        encoded = processor(
+            images=[decode(picture(number % 60)) for number in numbers],
+            text=[prompt + answer for answer in answers],
+            return_tensors="pt",
+            padding=True,
+        )
+        labels = torch.full_like(encoded["input_ids"], -100)
+        for row, answer in enumerate(answers):
+            length = len(processor.tokenizer(answer, add_special_tokens=False)["input_ids"])
+            labels[row, -length:] = encoded["input_ids"][row, -length:]
+        loss = model(**encoded, labels=labels).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    assert loss.item() < 0.2, f"the test's captioner did not learn: loss {loss.item()}"
 
 
 def _tokenizer(chat: bool):  # type: ignore[no-untyped-def]
@@ -166,9 +203,7 @@ def _tokenizer(chat: bool):  # type: ignore[no-untyped-def]
         extra_special_tokens={"image_token": "<image>"},
     )
     if chat:
-        made.chat_template = (
-            "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
-        )
+        made.chat_template = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
     return made
 
 

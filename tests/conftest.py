@@ -10,10 +10,10 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from builders import write_tiny_llama, write_tiny_llava  # noqa: E402
+from builders import write_tiny_llama, write_tiny_llava
 
-from veclip_pipelines.settings import Settings  # noqa: E402
-from veclip_pipelines.tables.warehouse import Warehouse  # noqa: E402
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.warehouse import Warehouse
 
 
 @pytest.fixture

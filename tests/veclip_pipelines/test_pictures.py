@@ -136,6 +136,9 @@ def test_near_pictures_have_near_hashes() -> None:
         noise = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
         return Image.fromarray(noise).resize((200, 200), Image.Resampling.BICUBIC)
 
-    one, two = bits(encoded(field(1), "JPEG", quality=95)), bits(encoded(field(1).resize((150, 150)), "JPEG", quality=40))
+    one, two = (
+        bits(encoded(field(1), "JPEG", quality=95)),
+        bits(encoded(field(1).resize((150, 150)), "JPEG", quality=40)),
+    )
     assert (one ^ two).bit_count() <= 6
     assert (one ^ bits(encoded(field(2), "PNG"))).bit_count() > 16

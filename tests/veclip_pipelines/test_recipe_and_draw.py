@@ -52,6 +52,8 @@ def test_seed_epoch_and_sample_each_change_the_draw() -> None:
 
 
 def test_model_and_schedule_have_defaults_that_fit() -> None:
-    recipe = Recipe.model_validate({"name": "x", "description": "", "texts": [{"source": "alt_text", "probability": 1.0}]})
+    recipe = Recipe.model_validate(
+        {"name": "x", "description": "", "texts": [{"source": "alt_text", "probability": 1.0}]}
+    )
     assert recipe.model.image_size % recipe.model.patch_size == 0
     assert recipe.model.width % recipe.model.heads == 0

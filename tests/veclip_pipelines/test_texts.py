@@ -50,19 +50,25 @@ def test_cleaning_twice_is_cleaning_once(raw: str) -> None:
     assert clean_alt_text(once) == once
 
 
-@pytest.mark.parametrize("text", ["IMG_2041.jpg", "DSC00012", "holiday-04.png", "Screenshot 2019-04-02", "a_b.JPEG c.gif"])
+@pytest.mark.parametrize(
+    "text", ["IMG_2041.jpg", "DSC00012", "holiday-04.png", "Screenshot 2019-04-02", "a_b.JPEG c.gif"]
+)
 def test_file_names_are_told(text: str) -> None:
     assert is_file_name(text)
     assert has_file_name(text)
     assert flags_of(text) == ["file_name"]
 
 
-@pytest.mark.parametrize("text", ["a cat", "image", "Figure 12 of the report", "", "v2.0 of the app", "3 cats and 12 dogs", "node.js logo"])
+@pytest.mark.parametrize(
+    "text", ["a cat", "image", "Figure 12 of the report", "", "v2.0 of the app", "3 cats and 12 dogs", "node.js logo"]
+)
 def test_what_is_no_file_name(text: str) -> None:
     assert not is_file_name(text)
 
 
-@pytest.mark.parametrize("text", ["SKU 8841-B", "Mug Art.-Nr. 4471", "$4.99 only", "12,50 €", "cup CW-80113", "20% off"])
+@pytest.mark.parametrize(
+    "text", ["SKU 8841-B", "Mug Art.-Nr. 4471", "$4.99 only", "12,50 €", "cup CW-80113", "20% off"]
+)
 def test_product_codes_are_told(text: str) -> None:
     assert has_product_code(text)
 
@@ -75,7 +81,10 @@ def test_what_is_no_product_code(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "described"),
     [
-        ("Espresso Cup Terracotta 80 ml - Free Shipping! | CupWorld SKU CW-80113", "Espresso Cup Terracotta 80 ml, CupWorld"),
+        (
+            "Espresso Cup Terracotta 80 ml - Free Shipping! | CupWorld SKU CW-80113",
+            "Espresso Cup Terracotta 80 ml, CupWorld",
+        ),
         ("IMG_2041.jpg", ""),
         ("Gift Box with Ribbon Item: GB-2291 20% off", "Gift Box with Ribbon"),
         ("our cat Chelsea, still sleepy", "our cat Chelsea, still sleepy"),

@@ -16,7 +16,12 @@ PROMPT = Prompt(
     description="",
     fields=("alt_text", "concept"),
     user="{{ alt_text }} {{ concept }}",
-    examples=(Example(fields={"alt_text": "sunset over the pier", "concept": "a pier in orange"}, answer="An orange sunset over the pier"),),
+    examples=(
+        Example(
+            fields={"alt_text": "sunset over the pier", "concept": "a pier in orange"},
+            answer="An orange sunset over the pier",
+        ),
+    ),
 )
 ALT, CONCEPT = "our cat Chelsea on the sofa", "a striped cat in brown and beige"
 

@@ -24,7 +24,9 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 
 def spec(purpose: str, engine_id: str = "e1") -> EngineSpec:
-    prompt = Prompt(name="p", version=1, purpose="fusion", description="", fields=("alt_text", "concept"), user="{{ alt_text }}")
+    prompt = Prompt(
+        name="p", version=1, purpose="fusion", description="", fields=("alt_text", "concept"), user="{{ alt_text }}"
+    )
     profile = EngineProfile(name="x", purpose=purpose, kind="tagger", description="", model="m", batch_rows=2)
     return EngineSpec(engine_id, profile, prompt if purpose == "fusion" else None, Path("/nowhere"), "0" * 64, "1")
 
@@ -90,7 +92,9 @@ def test_a_picture_is_captioned_once_however_often_the_crawl_has_it(
     assert (result.computed, result.reused, describer.seen) == (2, 1, 5)
 
 
-def test_an_unchanged_partition_is_left_alone(tmp_path: Path, warehouse: Warehouse, describer: Describer, fuser: Fuser) -> None:
+def test_an_unchanged_partition_is_left_alone(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer, fuser: Fuser
+) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(5))
     describe(warehouse, key)
     first = fuse(warehouse, key)
@@ -108,14 +112,18 @@ def test_a_changed_engine_runs_again_and_leaves_the_other_engines_rows(
     describer.answer = EngineText("a blue shape", "stop", 3)
     assert describe(warehouse, key, "e2").computed == 3
     rows = read_rows(
-        warehouse, "SELECT engine_id, any_value(text) AS t FROM concept_captions GROUP BY 1 ORDER BY 1", tables=["concept_captions"]
+        warehouse,
+        "SELECT engine_id, any_value(text) AS t FROM concept_captions GROUP BY 1 ORDER BY 1",
+        tables=["concept_captions"],
     )
     assert [row["t"] for row in rows] == ["a red shape", "a blue shape"]
     fuse(warehouse, key, concept_engine="e1")
     assert fuse(warehouse, key, concept_engine="e2").computed == 3
 
 
-def test_a_failed_row_is_tried_again_and_the_others_are_not(tmp_path: Path, warehouse: Warehouse, describer: Describer) -> None:
+def test_a_failed_row_is_tried_again_and_the_others_are_not(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer
+) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(4))
     describer.answer = EngineText(" ", "stop", 0)
     describe(warehouse, key)
@@ -126,7 +134,9 @@ def test_a_failed_row_is_tried_again_and_the_others_are_not(tmp_path: Path, ware
     assert read_rows(warehouse, "SELECT * FROM rejects") == []
 
 
-def test_finished_batches_of_a_crashed_run_are_taken_up(tmp_path: Path, warehouse: Warehouse, describer: Describer) -> None:
+def test_finished_batches_of_a_crashed_run_are_taken_up(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer
+) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(6))
 
     class Crashing(HereRunner):
@@ -150,7 +160,11 @@ def test_a_replaced_drop_keeps_what_it_still_has(tmp_path: Path, warehouse: Ware
     index_drop(warehouse, drop, key, HereRunner(), properties={})
     result = describe(warehouse, key)
     assert (result.reused, result.computed, describer.seen) == (2, 4, 8)
-    rows = read_rows(warehouse, "SELECT count(*) AS n, count(DISTINCT image_sha256) AS d FROM concept_captions", tables=["concept_captions"])
+    rows = read_rows(
+        warehouse,
+        "SELECT count(*) AS n, count(DISTINCT image_sha256) AS d FROM concept_captions",
+        tables=["concept_captions"],
+    )
     assert rows == [{"n": 6, "d": 6}]
 
 
@@ -168,7 +182,9 @@ def test_routes_of_vecap(tmp_path: Path, warehouse: Warehouse, describer: Descri
     rows = {
         row["alt_text"]: row
         for row in read_rows(
-            warehouse, "SELECT alt_text, v.* FROM vecap v JOIN raw_crawl USING (sample_id)", tables=["vecap", "raw_crawl"]
+            warehouse,
+            "SELECT alt_text, v.* FROM vecap v JOIN raw_crawl USING (sample_id)",
+            tables=["vecap", "raw_crawl"],
         )
     }
     assert result.rows == len(rows) == 4
@@ -190,7 +206,9 @@ def test_fusing_before_captioning_says_what_to_do(tmp_path: Path, warehouse: War
         fuse(warehouse, key)
 
 
-def test_bytes_that_changed_in_the_shard_are_a_reject(tmp_path: Path, warehouse: Warehouse, describer: Describer) -> None:
+def test_bytes_that_changed_in_the_shard_are_a_reject(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer
+) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(2))
     shard = tmp_path / "one" / "00000.tar"
     data = bytearray(shard.read_bytes())
@@ -211,7 +229,13 @@ def test_bytes_that_changed_in_the_shard_are_a_reject(tmp_path: Path, warehouse:
     ],
 )
 def test_what_is_believed_of_a_captioner(
-    tmp_path: Path, warehouse: Warehouse, describer: Describer, said: str, finish: str, text: str | None, reason: str | None
+    tmp_path: Path,
+    warehouse: Warehouse,
+    describer: Describer,
+    said: str,
+    finish: str,
+    text: str | None,
+    reason: str | None,
 ) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(1))
     describer.answer = EngineText(said, finish, 5)  # type: ignore[arg-type]

@@ -40,7 +40,9 @@ def test_rows_in_are_rows_kept_and_rejected(tmp_path: Path, warehouse: Warehouse
     result = index_drop(warehouse, drop, "p", HereRunner(), properties={})
     rows = read_rows(warehouse, "SELECT * FROM raw_crawl ORDER BY source_key", tables=["raw_crawl"])
     assert (len(rows), result.shards_read, result.changed) == (len(entries), 3, True)
-    reasons = {row["alt_text_raw"]: row["reason"] for row in rows if row["outcome"] == "rejected" and row["reason"] != "repeat"}
+    reasons = {
+        row["alt_text_raw"]: row["reason"] for row in rows if row["outcome"] == "rejected" and row["reason"] != "repeat"
+    }
     assert reasons == {
         "html": "not_a_picture",
         "half": "truncated_picture",

@@ -30,7 +30,11 @@ def test_data_is_never_read_as_a_template_nor_as_a_turn(settings: Settings) -> N
 def test_the_chat_has_each_example_as_a_turn(settings: Settings) -> None:
     prompt = prompt_catalogue(settings).load("fusion")
     messages = prompt.messages({"alt_text": "a", "concept": "b"})
-    assert [message["role"] for message in messages] == ["system", *["user", "assistant"] * len(prompt.examples), "user"]
+    assert [message["role"] for message in messages] == [
+        "system",
+        *["user", "assistant"] * len(prompt.examples),
+        "user",
+    ]
     assert plain_chat(messages).endswith("ASSISTANT:")
 
 
@@ -86,7 +90,12 @@ def test_the_engine_id_changes_with_what_can_change_the_words(settings: Settings
 
     first = engine_id()
     assert engine_id(description="other words", batch_rows=3, device="cpu") == first
-    changed = [engine_id(decoding={"max_new_tokens": 9}), engine_id(dtype="bfloat16"), engine_id(code="2"), engine_id(revision="x")]
+    changed = [
+        engine_id(decoding={"max_new_tokens": 9}),
+        engine_id(dtype="bfloat16"),
+        engine_id(code="2"),
+        engine_id(revision="x"),
+    ]
     prompt = yaml.safe_load(prompt_catalogue(settings).paths()["fusion"].read_text())
     (settings.home / "prompts").mkdir()
     (settings.home / "prompts" / "fusion.yaml").write_text(yaml.safe_dump({**prompt, "system": "Join."}))
@@ -103,8 +112,12 @@ def test_weights_are_hashed_once_and_again_when_they_change(tmp_path: Path) -> N
     assert weights_sha256(tmp_path) != first
 
 
-def test_what_an_engine_id_stands_for_is_written_down_once(settings: Settings, warehouse: Warehouse, tiny_llama: Path) -> None:
-    write_profile(settings.home, "mine", purpose="fusion", kind="transformers-text", model=str(tiny_llama), prompt="fusion")
+def test_what_an_engine_id_stands_for_is_written_down_once(
+    settings: Settings, warehouse: Warehouse, tiny_llama: Path
+) -> None:
+    write_profile(
+        settings.home, "mine", purpose="fusion", kind="transformers-text", model=str(tiny_llama), prompt="fusion"
+    )
     spec = resolve_engine(settings, "mine", "fusion", "1")
     record_engine(warehouse, spec, properties={})
     record_engine(warehouse, spec, properties={})

@@ -27,7 +27,13 @@ from veclip_pipelines.settings import Settings
 
 FIELDS = [
     {"alt_text": text, "concept": "a red circle on a blue square"}
-    for text in ("a", "our cat Chelsea on the sofa", "Zierkies grau", "a much longer text about a photo of a red circle", "9")
+    for text in (
+        "a",
+        "our cat Chelsea on the sofa",
+        "Zierkies grau",
+        "a much longer text about a photo of a red circle",
+        "9",
+    )
 ]
 NEW_TOKENS = 12
 
@@ -55,7 +61,9 @@ def generate_directly(folder: Path, prompts: list[str], *, add_special_tokens: b
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=add_special_tokens)
     encoded.pop("token_type_ids", None)
     with torch.inference_mode():
-        tokens = model.generate(**encoded, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        tokens = model.generate(
+            **encoded, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id
+        )
     new = tokens[:, encoded["input_ids"].shape[1] :].tolist()
     return [row[: row.index(2)] if 2 in row else row for row in new]
 
@@ -69,11 +77,17 @@ def test_text_engine_equals_generate(settings: Settings, tmp_path: Path, seed: i
     for start, stop in ((0, 5), (0, 2), (2, 5), (4, 5)):
         batch = FIELDS[start:stop]
         answers = engine.generate(batch)
-        expected = generate_directly(folder, [engine.prompt_text(values) for values in batch], add_special_tokens=not chat)
+        expected = generate_directly(
+            folder, [engine.prompt_text(values) for values in batch], add_special_tokens=not chat
+        )
         tokenizer = engine.tokenizer
-        assert [answer.text for answer in answers] == [tokenizer.decode(row, skip_special_tokens=True).strip() for row in expected]
+        assert [answer.text for answer in answers] == [
+            tokenizer.decode(row, skip_special_tokens=True).strip() for row in expected
+        ]
         assert [answer.token_count for answer in answers] == [len(row) for row in expected]
-        assert [answer.finish_reason for answer in answers] == ["length" if len(row) == NEW_TOKENS else "stop" for row in expected]
+        assert [answer.finish_reason for answer in answers] == [
+            "length" if len(row) == NEW_TOKENS else "stop" for row in expected
+        ]
 
 
 def test_a_rows_words_do_not_depend_on_its_batch(settings: Settings, tiny_llama: Path) -> None:
@@ -113,13 +127,17 @@ def concept_spec(settings: Settings, folder: Path, **fields: object) -> EngineSp
 def test_llava_engine_equals_generate(settings: Settings, tiny_llava: Path) -> None:
     spec = concept_spec(settings, tiny_llava)
     engine = image_text_engine(spec)
-    pictures = [decode(picture(number, size)) for number, size in enumerate([(48, 40), (30, 90), (64, 64), (200, 20), (28, 28)])]
+    pictures = [
+        decode(picture(number, size)) for number, size in enumerate([(48, 40), (30, 90), (64, 64), (200, 20), (28, 28)])
+    ]
     processor = AutoProcessor.from_pretrained(tiny_llava)
     processor.tokenizer.padding_side = "left"
     model = LlavaForConditionalGeneration.from_pretrained(tiny_llava).eval()
     assert spec.prompt is not None
     content = [{"type": "image"}, {"type": "text", "text": spec.prompt.question({})}]
-    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
     for start, stop in ((0, 5), (0, 2), (2, 5)):
         batch = pictures[start:stop]
         encoded = processor(images=batch, text=[prompt] * len(batch), return_tensors="pt", padding=True)
@@ -157,8 +175,14 @@ def test_blip_engine_equals_generate(settings: Settings, tmp_path: Path, tiny_ll
     answers = engine.describe(pictures)
     pixels = AutoProcessor.from_pretrained(folder)(images=pictures, return_tensors="pt")
     with torch.inference_mode():
-        tokens = BlipForConditionalGeneration.from_pretrained(folder).eval().generate(**pixels, max_new_tokens=NEW_TOKENS, do_sample=False)
-    assert [answer.text for answer in answers] == [tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens]
+        tokens = (
+            BlipForConditionalGeneration.from_pretrained(folder)
+            .eval()
+            .generate(**pixels, max_new_tokens=NEW_TOKENS, do_sample=False)
+        )
+    assert [answer.text for answer in answers] == [
+        tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens
+    ]
     # BLIP's output begins with its start token.
     assert all(answer.token_count <= NEW_TOKENS + 1 for answer in answers)
 

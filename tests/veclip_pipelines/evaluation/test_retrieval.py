@@ -19,7 +19,9 @@ from veclip_pipelines.pictures import decode
 from veclip_pipelines.recipe import ModelSettings
 from veclip_pipelines.training.model import build_model, train_tokenizer
 
-SMALL = ModelSettings(image_size=16, patch_size=8, width=16, layers=1, heads=2, embedding_size=8, context_length=16, vocabulary_size=300)
+SMALL = ModelSettings(
+    image_size=16, patch_size=8, width=16, layers=1, heads=2, embedding_size=8, context_length=16, vocabulary_size=300
+)
 
 
 def benchmark(folder: Path, captions: list[list[str]]) -> Path:

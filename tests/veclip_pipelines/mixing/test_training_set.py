@@ -21,11 +21,18 @@ FUSED = ResolvedText("vecap", 0.5, "f1", "smollm2-fusion")
 
 def recipe(partitions: object = "all") -> Recipe:
     return Recipe.model_validate(
-        {"name": "r", "description": "", "crawl_partitions": partitions, "texts": [{"source": "alt_text", "probability": 1.0}]}
+        {
+            "name": "r",
+            "description": "",
+            "crawl_partitions": partitions,
+            "texts": [{"source": "alt_text", "probability": 1.0}],
+        }
     )
 
 
-def put(warehouse: Warehouse, spec: TableSpec, partition: dict[str, str], rows: Sequence[dict[str, object]], name: str = "f") -> None:
+def put(
+    warehouse: Warehouse, spec: TableSpec, partition: dict[str, str], rows: Sequence[dict[str, object]], name: str = "f"
+) -> None:
     file = write_file(warehouse, spec, partition, name, table_of(spec, list(rows)))
     expected = partition_files(warehouse.open(spec), partition)
     replace_partition(warehouse, spec, partition, [file], expected=expected, properties={})
@@ -43,14 +50,21 @@ def fill(warehouse: Warehouse) -> None:
     put(warehouse, RAW_CRAWL, {"crawl_partition": "b"}, [raw("s4", ""), raw("s1", "one")])
     fused = [{"sample_id": key, "input_hash": key, "text": f"fused {key}", "outcome": "kept"} for key in ("s1", "s2")]
     put(warehouse, VECAP, {"crawl_partition": "a", "engine_id": "f1"}, fused)
-    put(warehouse, VECAP, {"crawl_partition": "b", "engine_id": "f1"}, [{"sample_id": "s4", "input_hash": "x", "outcome": "rejected"}])
+    put(
+        warehouse,
+        VECAP,
+        {"crawl_partition": "b", "engine_id": "f1"},
+        [{"sample_id": "s4", "input_hash": "x", "outcome": "rejected"}],
+    )
 
 
 def test_rows_texts_and_probabilities(warehouse: Warehouse) -> None:
     fill(warehouse)
     inputs = input_versions(warehouse, recipe(), "h", [ALT, FUSED])
     made = make_training_set(warehouse, recipe(), [ALT, FUSED], inputs, properties={})
-    rows = {row["sample_id"]: row for row in read_rows(warehouse, "SELECT * FROM training_sets", tables=["training_sets"])}
+    rows = {
+        row["sample_id"]: row for row in read_rows(warehouse, "SELECT * FROM training_sets", tables=["training_sets"])
+    }
     assert (made.rows, made.kept, sorted(rows)) == (3, 2, ["s1", "s2", "s4"])
     assert [text["text"] for text in rows["s1"]["texts"]] == ["one", "fused s1"]
     assert rows["s1"]["probabilities"] == [0.5, 0.5]

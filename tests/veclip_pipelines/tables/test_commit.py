@@ -19,7 +19,9 @@ from veclip_pipelines.tables.warehouse import Warehouse
 PARTITION = {"crawl_partition": "p1", "engine_id": "e1"}
 
 
-def captions_file(warehouse: Warehouse, name: str, pictures: list[str], partition: dict[str, str] | None = None) -> DataFile:
+def captions_file(
+    warehouse: Warehouse, name: str, pictures: list[str], partition: dict[str, str] | None = None
+) -> DataFile:
     rows = [{"image_sha256": key, "input_hash": key, "text": f"text {key}", "outcome": KEPT} for key in pictures]
     return write_file(warehouse, CONCEPT_CAPTIONS, partition or PARTITION, name, table_of(CONCEPT_CAPTIONS, rows))
 
@@ -151,9 +153,12 @@ def test_append_new_adds_each_key_once(warehouse: Warehouse) -> None:
 def test_rivals_appending_the_same_key_add_it_once(warehouse: Warehouse) -> None:
     from datetime import UTC, datetime
 
-    row = {name: "x" for name in ENGINES.schema.names}
+    row = dict.fromkeys(ENGINES.schema.names, "x")
     row["first_used_at"] = datetime(2026, 1, 1, tzinfo=UTC)  # type: ignore[assignment]
-    threads = [threading.Thread(target=append_new, args=(warehouse, ENGINES, [row]), kwargs={"properties": {}}) for _ in range(5)]
+    threads = [
+        threading.Thread(target=append_new, args=(warehouse, ENGINES, [row]), kwargs={"properties": {}})
+        for _ in range(5)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

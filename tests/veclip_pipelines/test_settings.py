@@ -1,0 +1,23 @@
+"""Where things are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from veclip_pipelines.settings import Settings
+
+
+def test_everything_is_in_the_home_unless_named() -> None:
+    settings = Settings.from_env({"VECLIP_HOME": "/data/veclip", "VECLIP_MODELS": "", "DAGSTER_HOME": "/srv/dagster"})
+    assert settings.warehouse == "/data/veclip/warehouse"
+    assert settings.models == Path("/data/veclip/models")
+    assert settings.dagster_home == Path("/srv/dagster")
+    assert settings.mlflow_tracking_uri == "sqlite:////data/veclip/mlflow/mlflow.db"
+
+
+def test_the_environment_round_trips() -> None:
+    settings = Settings.from_env(
+        {"VECLIP_HOME": "/data/veclip", "VECLIP_WAREHOUSE": "s3://bucket/w", "VECLIP_SERVE_URL": "http://127.0.0.1:9/"}
+    )
+    assert Settings.from_env(settings.environment()) == settings
+    assert settings.serve_url == "http://127.0.0.1:9"
