@@ -203,7 +203,10 @@ def _tokenizer(chat: bool):  # type: ignore[no-untyped-def]
         extra_special_tokens={"image_token": "<image>"},
     )
     if chat:
-        made.chat_template = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+        made.chat_template = (
+            "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}\n{% endfor %}"
+            "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+        )
     return made
 
 

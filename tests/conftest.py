@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,11 +41,11 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_models() -> Iterator[Path]:
+def demo_models() -> Path:
     """The demo's real models. ``make test`` installs them; without them what needs them is skipped, and says so."""
     folder = Path(os.environ.get("VECLIP_TEST_MODELS", Path(__file__).parents[1] / "veclip_home" / "models")).resolve()
     if not (folder / "smollm2-135m-instruct").is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"the demo's models are not in {folder}: make models installs them")
         pytest.skip(f"the demo's models are not in {folder}: make models installs them")
-    yield folder
+    return folder

@@ -73,7 +73,8 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     assert [(row["outcome"], row["n"]) for row in rows] == [("kept", 10), ("rejected", 1)]
     captions = read_rows(
         cluster.warehouse,
-        "SELECT c.route, e.profile, e.kind, e.prompt_name, count(*) AS n FROM concept_captions c JOIN engines e USING (engine_id) GROUP BY ALL",
+        "SELECT c.route, e.profile, e.kind, e.prompt_name, count(*) AS n "
+        "FROM concept_captions c JOIN engines e USING (engine_id) GROUP BY ALL",
         tables=["concept_captions", "engines"],
     )
     assert captions == [

@@ -63,5 +63,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert (tmp_path / "home" / "dagster_home" / "dagster.yaml").read_text() == (
         ROOT / "dagster_home" / "dagster.yaml"
     ).read_text()
-    templates = "from pathlib import Path; import veclip_pipelines.serving as s; print(len(list(Path(s.__file__).parent.glob('templates/*.html'))))"
+    templates = (
+        "from pathlib import Path; import veclip_pipelines.serving as s; "
+        "print(len(list(Path(s.__file__).parent.glob('templates/*.html'))))"
+    )
     assert run(str(python), "-c", templates).strip() == "4"

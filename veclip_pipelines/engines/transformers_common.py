@@ -73,4 +73,5 @@ def end_token_ids(model: Any) -> set[int]:
     """
     ends = model.generation_config.eos_token_id
     separator = getattr(getattr(model.config, "text_config", None), "sep_token_id", None)
-    return ({*ends} if isinstance(ends, list) else {ends}) | {separator}
+    found = [*(ends if isinstance(ends, list) else [ends]), separator]
+    return {token for token in found if token is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from builders import DropEntry, numbered_entries, picture, write_drop
 
 from veclip_pipelines.crawl import index
@@ -73,10 +74,8 @@ def test_a_crash_between_shards_and_commit_is_taken_up(tmp_path: Path, warehouse
             yield function(items[0])
             raise KeyboardInterrupt
 
-    try:
+    with pytest.raises(KeyboardInterrupt):
         index_drop(warehouse, drop, "p", Crashing(), properties={})
-    except KeyboardInterrupt:
-        pass
     assert read_rows(warehouse, "SELECT * FROM raw_crawl", tables=["raw_crawl"]) == []
     result = index_drop(warehouse, drop, "p", HereRunner(), properties={})
     assert (result.shards_found, result.shards_read) == (1, 1)
