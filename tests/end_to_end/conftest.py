@@ -39,7 +39,7 @@ def small_engines(settings: Settings, tiny_llava: Path, tiny_llama: Path) -> Non
     """Profiles seer and mine: real LLaVA and Llama architectures with small weights, one picture a batch."""
     write_profile(
         settings.home, "seer", purpose="concept", kind="transformers-image-text", model=str(tiny_llava), prompt="concept",
-        decoding={"max_new_tokens": 8, "repetition_penalty": 1.3}, batch_rows=1,
+        decoding={"max_new_tokens": 16}, batch_rows=1,
     )  # fmt: skip
     write_profile(
         settings.home, "mine", purpose="fusion", kind="transformers-text", model=str(tiny_llama), prompt="fusion",

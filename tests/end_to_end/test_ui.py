@@ -107,9 +107,11 @@ def test_a_partition_is_materialised_in_the_browser(running_ui: RunningUi, tmp_p
             expect(page.get_by_text("Column name").first).to_be_visible()
 
         page.goto(f"{running_ui.dagster}/assets/raw_crawl")
-        page.get_by_role("button", name=re.compile("^Materialize")).first.click()
-        expect(page.get_by_text("by-hand").first).to_be_visible()
-        page.get_by_role("button", name=re.compile("^Launch (1 run|run)")).click()
+        page.get_by_role("button", name=re.compile("Materialize")).first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("button", name="All", exact=True).click()
+        expect(dialog.get_by_text("by-hand").first).to_be_visible()
+        dialog.get_by_role("button", name=re.compile("Launch 1 run")).click()
         rows: list[dict[str, object]] = []
         deadline = time.monotonic() + 120
         while not rows and time.monotonic() < deadline:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from veclip_pipelines.commands import context
-from veclip_pipelines.commands.console import print_json, print_rows, run_progress, say
-from veclip_pipelines.errors import UsageError
+from veclip_pipelines.commands.console import describe_failure, print_json, print_rows, run_progress, say
+from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.recipe import recipe_catalogue
 
 if TYPE_CHECKING:
-    from assets.launching import Launcher
+    from assets.launching import Launcher, RunDone
 
 # As in assets/inputs.py, which is not imported here: it would make veclip --help wait for Dagster.
 _CONCEPT, _FUSION = "tagger", "smollm2-fusion"
@@ -93,25 +93,32 @@ def plan(
 def bring_up_to_date(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
 ) -> int:
-    """Launches one run for each stale partition and then for each stale recipe; the number of runs."""
+    """Launches one run for each stale partition and then for each stale recipe; the number of runs.
+
+    A partition or recipe that fails does not hold up the others.
+
+    Raises:
+        VeclipError: at the end, where any run failed.
+    """
     # Before anything is launched: an unknown profile or a missing model is wrong use, not a failed run.
     for key in partitions:
         launcher.stale_captions(key, concept, fusion)
     with run_progress("noting prompts, engine profiles and recipes", 4) as progress:
         noted = launcher.note_configuration(progress.watch)
     context.require_success(noted)
-    ran = 0
+    done: dict[str, RunDone] = {}
     for key in partitions:
         if stale := launcher.stale_captions(key, concept, fusion):
             with run_progress(f"crawl partition {key}", _steps(stale)) as progress:
-                context.require_success(launcher.captions(key, stale, concept, fusion, progress.watch))
-            ran += 1
+                done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, progress.watch)
     for name in recipes:
         if stale := launcher.stale_models(name):
             with run_progress(f"recipe {name}", _steps(stale) + int("training_sets" in stale)) as progress:
-                context.require_success(launcher.models(name, stale, progress.watch))
-            ran += 1
-    return ran
+                done[f"recipe {name}"] = launcher.models(name, stale, progress.watch)
+    if failed := {what: run for what, run in done.items() if not run.success}:
+        faults = "\n".join(f"{what}: {describe_failure(run)}" for what, run in failed.items())
+        raise VeclipError(f"{len(failed)} of {len(done)} runs failed.\n{faults}")
+    return len(done)
 
 
 def _steps(assets: Sequence[str]) -> int:
