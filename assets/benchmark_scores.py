@@ -10,6 +10,7 @@ from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
+from veclip_pipelines.evaluation.karpathy import benchmark_folders
 from veclip_pipelines.evaluation.retrieval import CODE_VERSION, ScoreTask, score_checkpoint
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.schemas import BENCHMARK_SCORES
@@ -39,15 +40,10 @@ def benchmark_scores(
     checkpoint = find_checkpoint(warehouse, versions["checkpoint"])
     assert checkpoint is not None
     recipe = training_set_inputs(settings, warehouse, name).recipe
+    folder = settings.checkpoints / versions["checkpoint"]
     tasks = [
-        ScoreTask(
-            versions["checkpoint"],
-            name,
-            settings.checkpoints / versions["checkpoint"],
-            settings.benchmarks / benchmark,
-            context.run_id,
-        )
-        for benchmark in recipe.benchmarks
+        ScoreTask(versions["checkpoint"], name, folder, benchmark, context.run_id)
+        for benchmark in benchmark_folders(settings.benchmarks, recipe.benchmarks)
     ]
     with dask.runner(context.run_id) as runner:
         rows = [row for found in runner.run(score_checkpoint, tasks, label="benchmark_scores") for row in found]

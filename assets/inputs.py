@@ -14,7 +14,7 @@ from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.prompts import Purpose
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.evaluation import retrieval
-from veclip_pipelines.evaluation.karpathy import read_benchmark
+from veclip_pipelines.evaluation.karpathy import benchmark_folders, read_benchmark
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, set_version_of
 from veclip_pipelines.recipe import Recipe, recipe_catalogue
 from veclip_pipelines.settings import Settings
@@ -109,9 +109,8 @@ def score_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> 
         raise VeclipError(
             f"recipe {recipe_name!r} has no checkpoint for its training set as it is now: materialise checkpoints first."
         )
-    versions = {
-        f"benchmark/{name}": read_benchmark(settings.benchmarks / name).sha256 for name in inputs.recipe.benchmarks
-    }
+    folders = benchmark_folders(settings.benchmarks, inputs.recipe.benchmarks)
+    versions = {f"benchmark/{folder.name}": read_benchmark(folder).sha256 for folder in folders}
     return {"checkpoint": checkpoint_id, "code": retrieval.CODE_VERSION, **versions}
 
 

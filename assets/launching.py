@@ -30,7 +30,7 @@ from assets.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, 
 from assets.sensors import detect_configuration_changes
 from resources.home import HomeResource
 from veclip_pipelines.crawl.drops import list_drops
-from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.lineage.provenance import is_current
 from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.settings import Settings
@@ -152,8 +152,6 @@ class Launcher:
         for place, asset in enumerate(order):
             try:
                 current = is_current(self._warehouse, asset, partition, inputs[asset]())
-            except UsageError:
-                raise
             except VeclipError:
                 # What it is made from is not there yet: that is found out when it runs, and said there.
                 current = False

@@ -56,7 +56,7 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(default=240, ge=1)
+    steps: int = Field(default=200, ge=1)
     batch_size: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=4e-4, gt=0.0)
     warmup_steps: int = Field(default=20, ge=0)
@@ -70,7 +70,7 @@ class Recipe(BaseModel):
 
     Attributes:
         crawl_partitions: the partitions it takes, or "all" that are materialised when the set is made.
-        benchmarks: names of folders under VECLIP_BENCHMARKS.
+        benchmarks: names of folders under VECLIP_BENCHMARKS, or "all" that are there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,7 +81,7 @@ class Recipe(BaseModel):
     texts: tuple[TextSource, ...] = Field(min_length=1)
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
-    benchmarks: tuple[str, ...] = ("sample-retrieval",)
+    benchmarks: Literal["all"] | tuple[str, ...] = "all"
 
     @model_validator(mode="after")
     def _probabilities_sum_to_one(self) -> Recipe:

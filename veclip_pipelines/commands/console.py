@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -58,55 +57,49 @@ def rows_as_json(rows: Sequence[Mapping[str, Any]]) -> None:
     print_json([dict(row) for row in rows])
 
 
-@contextmanager
-def run_progress(title: str, steps: int) -> Iterator[_RunProgress]:
-    """Shows the steps of a run as they come: a bar in a terminal, a line a step elsewhere."""
-    progress = _RunProgress(title, steps)
-    with progress:
-        yield progress
+class ProgressBoard:
+    """The steps of runs as they come, several runs at once: a bar a run in a terminal, a line a step elsewhere."""
 
-
-class _RunProgress:
-    def __init__(self, title: str, steps: int) -> None:
-        self._bar: Progress | None = None
-        self._title = title
-        self._steps = steps
-        self._running: list[str] = []
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
         if out.is_terminal:
-            self._bar = Progress(
+            columns = (
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                console=out,
             )
-            self._task = self._bar.add_task(title, total=steps)
+            self._bars = Progress(*columns, console=out)
 
-    def __enter__(self) -> _RunProgress:
-        if self._bar:
-            self._bar.start()
-        else:
-            say(self._title)
+    def __enter__(self) -> ProgressBoard:
+        if self._bars:
+            self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
+        if self._bars:
+            self._bars.stop()
 
-    def watch(self, seen: StepSeen) -> None:
-        """Takes in what the run's log shows."""
-        if seen.state == "started":
-            self._running.append(seen.step)
-        elif seen.step in self._running:
-            self._running.remove(seen.step)
-        if self._bar:
-            running = f" ({', '.join(self._running)})" if self._running else ""
-            self._bar.update(self._task, description=self._title + running, advance=int(seen.state == "done"))
-        elif seen.state == "done":
-            say(f"  {seen.step}: {seen.seconds:.1f} s")
-        elif seen.state == "failed":
-            say(f"  {seen.step}: FAILED")
+    def add(self, title: str, steps: int) -> Callable[[StepSeen], None]:
+        """Adds a run, and returns what takes in its steps."""
+        task = self._bars.add_task(title, total=steps) if self._bars else None
+        running: list[str] = []
+
+        def watch(seen: StepSeen) -> None:
+            if seen.state == "started":
+                running.append(seen.step)
+            elif seen.step in running:
+                running.remove(seen.step)
+            if self._bars and task is not None:
+                now = f" ({', '.join(running)})" if running else ""
+                self._bars.update(task, description=title + now, advance=int(seen.state == "done"))
+            elif seen.state == "done":
+                say(f"{title}: {seen.step} {seen.seconds:.1f} s")
+            elif seen.state == "failed":
+                say(f"{title}: {seen.step} FAILED")
+
+        return watch
 
 
 def describe_failure(done: RunDone) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from veclip_pipelines.commands import context
-from veclip_pipelines.commands.console import print_rows, rows_as_json, run_progress, say
+from veclip_pipelines.commands.console import ProgressBoard, print_rows, rows_as_json, say
 from veclip_pipelines.crawl.drops import check_new, default_partition_key, inspect_drop, list_drops
 from veclip_pipelines.tables.query import read_rows
 
@@ -29,8 +29,9 @@ def add(
     drop = inspect_drop(folder)
     key = partition or default_partition_key(drop)
     check_new(context.warehouse(), drop, key, replace=replace)
-    with run_progress(f"registering {key}", 1) as progress:
-        done = context.launcher().register(drop.uri, key, replace=replace, watch=progress.watch)
+    with ProgressBoard() as board:
+        watch = board.add(f"registering {key}", 1)
+        done = context.launcher().register(drop.uri, key, replace=replace, watch=watch)
     context.require_success(done)
     say(f"{key}: {drop.entries} entries in {len(drop.shards)} shards of {drop.uri}")
     say(f"next: veclip materialize --partition {key}")

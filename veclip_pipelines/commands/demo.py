@@ -7,7 +7,7 @@ from typing import Any
 
 from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.commands import context
-from veclip_pipelines.commands.console import out, print_rows, run_progress, say
+from veclip_pipelines.commands.console import ProgressBoard, out, print_rows, say
 from veclip_pipelines.commands.crawl import registered_partition
 from veclip_pipelines.commands.materialize import bring_up_to_date
 from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
@@ -34,8 +34,9 @@ def demo() -> None:
         registered = 0
         for drop in drops:
             if registered_partition(drop) is None:
-                with run_progress(f"registering {drop.name}", 1) as progress:
-                    done = launcher.register(str(drop), drop.name, replace=False, watch=progress.watch)
+                with ProgressBoard() as board:
+                    watch = board.add(f"registering {drop.name}", 1)
+                    done = launcher.register(str(drop), drop.name, replace=False, watch=watch)
                 context.require_success(done)
                 registered += 1
         launcher.crawl_partitions()

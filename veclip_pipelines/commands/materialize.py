@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from veclip_pipelines.commands import context
-from veclip_pipelines.commands.console import describe_failure, print_json, print_rows, run_progress, say
+from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_json, print_rows, say
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.recipe import recipe_catalogue
 
@@ -103,18 +103,19 @@ def bring_up_to_date(
     # Before anything is launched: an unknown profile or a missing model is wrong use, not a failed run.
     for key in partitions:
         launcher.stale_captions(key, concept, fusion)
-    with run_progress("noting prompts, engine profiles and recipes", 4) as progress:
-        noted = launcher.note_configuration(progress.watch)
-    context.require_success(noted)
-    done: dict[str, RunDone] = {}
-    for key in partitions:
-        if stale := launcher.stale_captions(key, concept, fusion):
-            with run_progress(f"crawl partition {key}", _steps(stale)) as progress:
-                done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, progress.watch)
-    for name in recipes:
-        if stale := launcher.stale_models(name):
-            with run_progress(f"recipe {name}", _steps(stale) + int("training_sets" in stale)) as progress:
-                done[f"recipe {name}"] = launcher.models(name, stale, progress.watch)
+    with ProgressBoard() as board:
+        noted = launcher.note_configuration(board.add("noting prompts, engine profiles and recipes", 4))
+        context.require_success(noted)
+        done: dict[str, RunDone] = {}
+        # One after the other: two execute_job in threads of one process deadlock in Dagster's logging (tried).
+        for key in partitions:
+            if stale := launcher.stale_captions(key, concept, fusion):
+                watch = board.add(f"crawl partition {key}", _steps(stale))
+                done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, watch)
+        for name in recipes:
+            if stale := launcher.stale_models(name):
+                watch = board.add(f"recipe {name}", _steps(stale))
+                done[f"recipe {name}"] = launcher.models(name, stale, watch)
     if failed := {what: run for what, run in done.items() if not run.success}:
         faults = "\n".join(f"{what}: {describe_failure(run)}" for what, run in failed.items())
         raise VeclipError(f"{len(failed)} of {len(done)} runs failed.\n{faults}")
@@ -122,7 +123,8 @@ def bring_up_to_date(
 
 
 def _steps(assets: Sequence[str]) -> int:
-    return len(assets) + len(_CHECKED & set(assets))
+    """Steps of a run: each asset, its checks, and the recipe's own version where a set is made."""
+    return len(assets) + len(_CHECKED & set(assets)) + int("training_sets" in assets)
 
 
 def _print_plan(work: Sequence[Work], as_json: bool) -> None:

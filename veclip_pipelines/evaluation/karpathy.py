@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from veclip_pipelines.errors import UsageError
 
@@ -24,6 +26,23 @@ class RetrievalBenchmark:
     pictures: tuple[Path, ...]
     captions: tuple[tuple[str, ...], ...]
     sha256: str
+
+
+def benchmark_folders(root: Path, wanted: Literal["all"] | Sequence[str]) -> list[Path]:
+    """The folders of the benchmarks that a recipe asks for.
+
+    Raises:
+        UsageError: there is none at all.
+    """
+    if wanted != "all":
+        return [root / name for name in wanted]
+    found = sorted(path.parent for path in root.glob("*/dataset.json"))
+    if not found:
+        raise UsageError(
+            f"there is no benchmark in {root}: put a folder there with dataset.json in Karpathy's layout (COCO, Flickr30k) "
+            "and its pictures in images/. veclip demo writes a small one."
+        )
+    return found
 
 
 def read_benchmark(folder: Path, split: str = "test") -> RetrievalBenchmark:

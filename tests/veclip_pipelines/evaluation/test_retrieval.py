@@ -13,7 +13,7 @@ from transformers import CLIPModel
 
 from veclip_pipelines.embedding import pixels_of
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.karpathy import read_benchmark
+from veclip_pipelines.evaluation.karpathy import benchmark_folders, read_benchmark
 from veclip_pipelines.evaluation.retrieval import ScoreTask, embed, recalls, score_checkpoint
 from veclip_pipelines.pictures import decode
 from veclip_pipelines.recipe import ModelSettings
@@ -59,6 +59,16 @@ def test_a_benchmark_is_read_by_its_split(tmp_path: Path) -> None:
     assert (read.name, read.captions) == ("b", (("one", "uno"), ("two",)))
     again = read_benchmark(benchmark(tmp_path / "c", [["one", "uno"], ["deux"]]))
     assert read.sha256 != again.sha256
+
+
+def test_all_benchmarks_are_those_that_are_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no benchmark in"):
+        benchmark_folders(tmp_path, "all")
+    for name in ("b", "a"):
+        benchmark(tmp_path / name, [["one"]])
+    (tmp_path / "notes").mkdir()
+    assert [folder.name for folder in benchmark_folders(tmp_path, "all")] == ["a", "b"]
+    assert benchmark_folders(tmp_path, ("x",)) == [tmp_path / "x"]
 
 
 def test_faults_of_a_benchmark_are_named(tmp_path: Path) -> None:
