@@ -80,14 +80,19 @@ class Launcher:
         config = {"uri": uri, "crawl_partition": crawl_partition, "replace": replace}
         return self._run(REGISTER, watch, run_config={"ops": {"register_drop_op": {"config": config}}})
 
-    def note_configuration(self, watch: Watch) -> RunDone | None:
-        """Materialises prompts and engine profiles that changed, and adds partitions for new recipes."""
+    def note_configuration(self, begin: Callable[[int], Watch]) -> RunDone | None:
+        """Materialises prompts and engine profiles that changed, and adds partitions for new recipes.
+
+        Args:
+            begin: called with the number of steps where there is anything to do.
+        """
         changes = detect_configuration_changes(self.instance, HomeResource())
         if changes.new_recipes:
             self.instance.add_dynamic_partitions(RECIPE, list(changes.new_recipes))
         if not changes.assets:
             return None
-        return self._run(CONFIGURATION, watch, assets=[dg.AssetKey(list(path)) for path in changes.assets])
+        keys = [dg.AssetKey(list(path)) for path in changes.assets]
+        return self._run(CONFIGURATION, begin(len(keys)), assets=keys)
 
     def crawl_partitions(self) -> list[str]:
         """Crawl partitions with a registered drop. One that Dagster does not know of, after a crash, is added."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from typing import Annotated
@@ -44,6 +45,8 @@ def root(
 
 def main() -> None:
     """Entry point: a VeclipError is told in words, anything else is a bug and shows its traceback."""
+    # A polite end is an end like Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except VeclipError as error:

@@ -23,7 +23,7 @@ def test_demo_twice(installation: Installation, demo_models: Path, monkeypatch: 
     for recipe in ("alttext", "vecap", "mixed"):
         assert re.search(rf"^ *{recipe} +(\d+\.\d +){{5}}\d+\.\d", first, re.MULTILINE)
     assert "not quality" in first
-    assert "veclip ui" in first
+    assert re.search(r"veclip ui$", first, re.MULTILINE)
     assert "mlflow ui --backend-store-uri" in first
     assert "\x1b" not in first
     routes = read_rows(installation.warehouse, "SELECT route, count(*) AS n FROM vecap GROUP BY 1", tables=["vecap"])

@@ -91,3 +91,23 @@ def test_a_driver_killed_in_the_middle_leaves_the_tables_as_they_were(cluster: I
     whole.veclip("crawl", "add", str(tmp_path / "crawl"))
     whole.veclip("materialize", *ENGINES, "--partition", "crawl")
     assert dict(captions(whole)) == disturbed
+
+
+def test_a_command_that_is_ended_politely_leaves_no_cluster_and_no_run_alive(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """SIGTERM while a step's own workers are at it."""
+    installation.veclip(
+        "crawl", "add", str(write_drop(tmp_path / "crawl", numbered_entries(PICTURES), per_shard=PICTURES))
+    )
+    run = installation.start("materialize", *ENGINES, "--partition", "crawl")
+    wait_for(lambda: len(batch_files(installation)) >= 3)
+    family = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(signal.SIGTERM)
+    output, _ = run.communicate(timeout=_SECONDS)
+    assert run.returncode == 1, output
+    _, left = psutil.wait_procs(family, timeout=20)
+    assert left == []
+    assert captions(installation) == []
+    assert installation.veclip("materialize", *ENGINES, "--partition", "crawl").returncode == 0
+    assert len(captions(installation)) == PICTURES

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
@@ -52,8 +55,20 @@ def demo() -> None:
         say("Everything was up to date: no run was launched and nothing was computed again.")
     say("With so few pictures CLIP has seen in training what it is scored on: this shows the path, not quality.")
     out.print()
-    say("See it all in the Dagster UI:        veclip ui         (make ui in a checkout)")
-    say(f"The models' runs in MLflow alone:    mlflow ui --backend-store-uri {settings.mlflow_tracking_uri}")
+    say(f"See it all in the Dagster UI:      {_command('veclip')} ui")
+    say(
+        f"The models' runs in MLflow alone:  {_command('mlflow')} ui --backend-store-uri {settings.mlflow_tracking_uri}"
+    )
+
+
+def _command(name: str) -> str:
+    """A program of this environment as it can be typed here: by name where the shell finds it, else by its path."""
+    own = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if found and Path(found).resolve() == own.resolve():
+        return name
+    here = Path.cwd()
+    return str(own.relative_to(here)) if own.is_relative_to(here) else str(own)
 
 
 def _print_summary(partitions: list[str]) -> None:

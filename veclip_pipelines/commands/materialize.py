@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,7 +105,7 @@ def bring_up_to_date(
     for key in partitions:
         launcher.stale_captions(key, concept, fusion)
     with ProgressBoard() as board:
-        noted = launcher.note_configuration(board.add("noting prompts, engine profiles and recipes", 4))
+        noted = launcher.note_configuration(partial(board.add, "noting prompts and engine profiles"))
         context.require_success(noted)
         done: dict[str, RunDone] = {}
         # One after the other: two execute_job in threads of one process deadlock in Dagster's logging (tried).

@@ -56,7 +56,10 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
         _check_port(service)
     had_cluster = running_cluster(settings) is not None
     processes: dict[str, psutil.Process] = {}
-    previous = {number: signal.signal(number, _request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup asked to outlive the terminal
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, _request_stop) for number in numbers}
     try:
         cluster = cluster_up(settings)
         for service in services:

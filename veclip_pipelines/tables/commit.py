@@ -75,22 +75,9 @@ def replace_partition(
                 f"table {spec.name}, partition {dict(partition)}: another run replaced it while this one was at work. "
                 "Its rows stand and none of this run's were written; run it again to see whether anything is left to do."
             )
-        try:
-            table.create_write_transaction(
-                [file.add_action() for file in files],
-                mode="overwrite",
-                schema=spec.schema,
-                partition_by=list(spec.partition_by),
-                partition_filters=[(column, "=", value) for column, value in partition.items()],
-                commit_properties=CommitProperties(custom_metadata=dict(properties), max_commit_retries=0),
-            )
-        except CommitFailedError:
-            _wait(attempt)
-        except (DeltaError, OSError) as error:
-            raise not_writable(warehouse.root, error) from error
-        else:
-            table.update_incremental()
+        if _try_commit(warehouse, table, spec, files, properties, replacing=partition):
             return Commit(table.version(), written=True)
+        _wait(attempt)
     raise CommitConflictError(
         f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
     )
@@ -111,26 +98,45 @@ def append_new(
             partition = {column: str(group[0][column]) for column in spec.partition_by}
             plain = [{name: value for name, value in row.items() if name not in partition} for row in group]
             files.append(write_file(warehouse, spec, partition, uuid.uuid4().hex, table_of(spec, plain)))
-        try:
-            table.create_write_transaction(
-                [file.add_action() for file in files],
-                mode="append",
-                schema=spec.schema,
-                partition_by=list(spec.partition_by),
-                commit_properties=CommitProperties(custom_metadata=dict(properties), max_commit_retries=0),
-            )
-        except CommitFailedError:
-            for file in files:
-                warehouse.filesystem.delete_file(warehouse.path(spec, file.path))
-            _wait(attempt)
-        except (DeltaError, OSError) as error:
-            raise not_writable(warehouse.root, error) from error
-        else:
-            table.update_incremental()
+        if _try_commit(warehouse, table, spec, files, properties, replacing=None):
             return Commit(table.version(), written=True)
+        for file in files:
+            warehouse.filesystem.delete_file(warehouse.path(spec, file.path))
+        _wait(attempt)
     raise CommitConflictError(
         f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
     )
+
+
+def _try_commit(
+    warehouse: Warehouse,
+    table: DeltaTable,
+    spec: TableSpec,
+    files: Sequence[DataFile],
+    properties: Mapping[str, str],
+    *,
+    replacing: Mapping[str, str] | None,
+) -> bool:
+    """One commit against the version that was looked at; False where another writer was first.
+
+    Args:
+        replacing: the partition whose rows the files replace; None appends them.
+    """
+    try:
+        table.create_write_transaction(
+            [file.add_action() for file in files],
+            mode="append" if replacing is None else "overwrite",
+            schema=spec.schema,
+            partition_by=list(spec.partition_by),
+            partition_filters=None if replacing is None else [(name, "=", value) for name, value in replacing.items()],
+            commit_properties=CommitProperties(custom_metadata=dict(properties), max_commit_retries=0),
+        )
+    except CommitFailedError:
+        return False
+    except (DeltaError, OSError) as error:
+        raise not_writable(warehouse.root, error) from error
+    table.update_incremental()
+    return True
 
 
 def _has(warehouse: Warehouse, spec: TableSpec, row: Mapping[str, object]) -> bool:
