@@ -41,14 +41,14 @@ def configuration_versions(settings: Settings) -> dict[tuple[str, ...], str]:
     """Data version of each unpartitioned configuration asset as the files are now, by asset key."""
     versions: dict[tuple[str, ...], str] = {}
     for purpose in PURPOSES:
-        versions["prompts", purpose] = combined(prompts_version(settings, purpose))
-        versions["engine_profiles", purpose] = combined(profiles_version(settings, purpose))
+        versions[f"{purpose}_prompts",] = combined(prompts_version(settings, purpose))
+        versions[f"{purpose}_engine_profiles",] = combined(profiles_version(settings, purpose))
     return versions
 
 
 def _prompts_asset(purpose: Purpose) -> dg.AssetsDefinition:
     @dg.asset(
-        key=["prompts", purpose],
+        key=f"{purpose}_prompts",
         group_name=GROUP,
         kinds={"yaml"},
         owners=OWNERS,
@@ -67,7 +67,7 @@ def _prompts_asset(purpose: Purpose) -> dg.AssetsDefinition:
 
 def _profiles_asset(purpose: Purpose) -> dg.AssetsDefinition:
     @dg.asset(
-        key=["engine_profiles", purpose],
+        key=f"{purpose}_engine_profiles",
         group_name=GROUP,
         kinds={"yaml"},
         owners=OWNERS,

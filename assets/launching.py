@@ -5,7 +5,7 @@ A run goes through the instance and Dagster's executor, so that the UI's history
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,8 @@ from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
+#: The table that each source of a recipe's texts is read from.
+_TABLES = {"alt_text": "raw_crawl", "concept_caption": "concept_captions", "vecap": "vecap"}
 _DEFINITIONS = "veclip_pipelines.definitions"
 _SHIPPED = (
     Path(__file__).parents[1] / "veclip_pipelines/dagster.yaml",
@@ -117,13 +119,15 @@ class Launcher:
         }
         return self._stale(CRAWL_ASSETS, partition, inputs)
 
-    def stale_models(self, recipe: str, *, assume_stale: bool = False) -> list[str]:
+    def stale_models(self, recipe: str, *, changing: Collection[str] = ()) -> list[str]:
         """The recipe assets that are stale, each with all that is downstream of it.
 
         Args:
-            assume_stale: for a plan: whether a crawl partition that the recipe takes is about to change.
+            changing: for a plan: the tables of captions that are about to change.
         """
-        if assume_stale:
+        sources = {text.source for text in recipe_catalogue(self._settings).load(recipe).texts}
+        tables = {"raw_crawl", *(_TABLES[source] for source in sources)}
+        if tables & set(changing):
             return list(RECIPE_ASSETS)
         inputs = {
             "training_sets": lambda: training_set_inputs(self._settings, self._warehouse, recipe).versions,

@@ -31,7 +31,6 @@ def draw(shape: str, colour: str, ground: str) -> bytes:
 
     image = Image.new("RGB", (320, 240), _GROUNDS[ground])
     pen = ImageDraw.Draw(image)
-    pen.rectangle((0, 170, 320, 240), fill="#00000022")
     box = (100, 60, 220, 180)
     if shape == "circle":
         pen.ellipse(box, fill=_COLOURS[colour])
@@ -99,13 +98,8 @@ def main() -> None:
                 )
                 page = browser.new_page(viewport={"width": 1500, "height": 900})
                 dagster, pages = "http://127.0.0.1:3456", env.get("VECLIP_SERVE_URL", "http://127.0.0.1:3080")
-                shoot(page, f"{dagster}/asset-groups?expanded=true", images / "groups.png", "captions")
-                page.goto(f"{dagster}/asset-groups")
-                page.wait_for_timeout(5_000)
-                for group in ("configuration", "crawl", "captions", "training", "evaluation"):
-                    page.locator("svg, div").get_by_text(group, exact=True).last.click()
-                    page.wait_for_timeout(1_500)
-                page.screenshot(path=images / "lineage.png")
+                lineage = "view=lineage&lineageScope=upstream&lineageDepth=9"
+                shoot(page, f"{dagster}/assets/benchmark_scores?{lineage}", images / "lineage.png", "evaluation")
                 url = f"{dagster}/assets/vecap?view=partitions&partition=shapes-2026-11"
                 shoot(page, url, images / "partition.png", "preview_image")
                 shoot(page, f"{pages}/partitions/shapes-2026-11", images / "preview.png", "concept caption")

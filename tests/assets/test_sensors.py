@@ -28,7 +28,7 @@ def test_an_edited_prompt_asks_for_its_asset_alone(settings: Settings) -> None:
     (settings.home / "prompts").mkdir(parents=True)
     (settings.home / "prompts" / "fusion.yaml").write_text(yaml.safe_dump({**prompt, "version": 2}))
     after = configuration_versions(settings)
-    assert [path for path in before if before[path] != after[path]] == [("prompts", "fusion")]
+    assert [path for path in before if before[path] != after[path]] == [("fusion_prompts",)]
 
 
 def test_the_sensor_asks_for_runs_and_partitions(settings: Settings) -> None:

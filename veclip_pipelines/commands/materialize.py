@@ -84,10 +84,10 @@ def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False
 def plan(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
 ) -> list[Work]:
-    """What is stale now. A recipe counts as stale where a partition that it takes is."""
+    """What is stale now. A recipe counts as stale where a table that its set is made from is about to change."""
     work = [Work(key, False, tuple(launcher.stale_captions(key, concept, fusion))) for key in partitions]
-    upstream = any(item.assets for item in work)
-    work += [Work(name, True, tuple(launcher.stale_models(name, assume_stale=upstream))) for name in recipes]
+    changing = {asset for item in work for asset in item.assets}
+    work += [Work(name, True, tuple(launcher.stale_models(name, changing=changing))) for name in recipes]
     return [item for item in work if item.assets]
 
 

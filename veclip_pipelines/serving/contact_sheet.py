@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from veclip_pipelines.pictures import PictureError, decode
 from veclip_pipelines.serving.samples import ShownSample
 
-_THUMBNAIL, _PAD, _COLUMN, _LINE, _LINES = 96, 10, 300, 17, 5
+_THUMBNAIL, _PAD, _COLUMN, _LINE, _LINES = 96, 10, 158, 17, 5
+# As wide as the metadata pane of the Dagster UI shows without scrolling.
 _HEADINGS = ("AltText", "concept caption", "VeCap")
 _INK, _FAINT, _RULE, _PAPER = "#1f2430", "#6b7280", "#d8dce3", "#ffffff"
 

@@ -13,7 +13,7 @@ _COLOURS = ("#4c6ef5", "#f59f00", "#12b886", "#e64980", "#868e96")
 
 def loss_curve(history: Mapping[str, Sequence[float]], title: str) -> bytes:
     """Loss at each step with its running mean, and the learning rate."""
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    figure = Figure(figsize=(5.8, 3), layout="constrained")
     axes = figure.subplots()
     steps, losses = history["step"], history["loss"]
     axes.plot(steps, losses, color=_COLOURS[0], alpha=0.3, linewidth=1)
@@ -30,7 +30,7 @@ def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
     """Recall at 1, 5 and 10 both ways, by recipe, one panel a benchmark."""
     benchmarks = sorted({str(score["benchmark"]) for score in scores}) or [""]
     recipes = sorted({str(score["recipe"]) for score in scores})
-    figure = Figure(figsize=(8, 3.2 * len(benchmarks)), layout="constrained")
+    figure = Figure(figsize=(5.8, 3 * len(benchmarks)), layout="constrained")
     panels = figure.subplots(len(benchmarks), 1, squeeze=False)[:, 0]
     metrics = [f"{way}_recall@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
     for panel, benchmark in zip(panels, benchmarks, strict=True):
@@ -59,7 +59,7 @@ def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
 
 def length_histogram(lengths: Mapping[str, Sequence[int]], title: str) -> bytes:
     """How many words the texts of a training set have, by source."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(5.8, 2.8), layout="constrained")
     axes = figure.subplots()
     longest = max((max(values) for values in lengths.values() if values), default=10)
     for place, (source, values) in enumerate(sorted(lengths.items())):
