@@ -28,7 +28,7 @@ class ConceptCaptionsConfig(dg.Config):
 
 @dg.asset(
     partitions_def=crawl_partitions,
-    deps=["raw_crawl", "concept_prompts", "concept_engine_profiles"],
+    deps=["raw_crawl", "concept_prompts", "concept_profiles"],
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},
     owners=OWNERS,

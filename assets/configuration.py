@@ -42,7 +42,7 @@ def configuration_versions(settings: Settings) -> dict[tuple[str, ...], str]:
     versions: dict[tuple[str, ...], str] = {}
     for purpose in PURPOSES:
         versions[f"{purpose}_prompts",] = combined(prompts_version(settings, purpose))
-        versions[f"{purpose}_engine_profiles",] = combined(profiles_version(settings, purpose))
+        versions[f"{purpose}_profiles",] = combined(profiles_version(settings, purpose))
     return versions
 
 
@@ -67,7 +67,7 @@ def _prompts_asset(purpose: Purpose) -> dg.AssetsDefinition:
 
 def _profiles_asset(purpose: Purpose) -> dg.AssetsDefinition:
     @dg.asset(
-        key=f"{purpose}_engine_profiles",
+        key=f"{purpose}_profiles",
         group_name=GROUP,
         kinds={"yaml"},
         owners=OWNERS,

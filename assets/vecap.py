@@ -33,7 +33,7 @@ class VecapConfig(dg.Config):
 
 @dg.asset(
     partitions_def=crawl_partitions,
-    deps=["raw_crawl", "concept_captions", "fusion_prompts", "fusion_engine_profiles"],
+    deps=["raw_crawl", "concept_captions", "fusion_prompts", "fusion_profiles"],
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},
     owners=OWNERS,

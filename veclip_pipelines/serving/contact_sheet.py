@@ -41,7 +41,7 @@ def contact_sheet(samples: list[ShownSample]) -> bytes:
             for number, line in enumerate(lines):
                 pen.text((_left(column), top + _PAD + number * _LINE), line, fill=ink, font=_font(13))
         if sample.route:
-            route = f"by {sample.route}" + (f" after guard {sample.reason}" if sample.reason else "")
+            route = f"by {sample.route}" + (f" ({sample.reason})" if sample.reason else "")
             pen.text((_left(2), top + row_height - _PAD - 12), route, fill=_FAINT, font=_font(11))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
