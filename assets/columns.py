@@ -1,12 +1,9 @@
 """Column schemas and column lineage, from the tables' own schemas."""
 
-from collections.abc import Mapping
 
 import dagster as dg
 
 from veclip_pipelines.tables.schemas import TableSpec
-
-Sources = Mapping[str, list[tuple[str, str]]]
 
 #: For each asset and column: the (asset, column) that it is made from. Columns that are not named are made anew.
 _LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {

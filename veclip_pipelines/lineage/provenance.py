@@ -15,8 +15,6 @@ from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import PROVENANCE
 from veclip_pipelines.tables.warehouse import Warehouse
 
-UNPARTITIONED = "-"
-
 
 @dataclass(frozen=True)
 class Provenance:
