@@ -1,6 +1,5 @@
 """Column schemas and column lineage, from the tables' own schemas."""
 
-
 import dagster as dg
 
 from veclip_pipelines.tables.schemas import TableSpec
