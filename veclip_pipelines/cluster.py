@@ -81,7 +81,7 @@ def cluster_up(settings: Settings, workers: int = 2, threads: int = 1, memory_li
     processes = tuple((process.pid, process.create_time()) for process in (scheduler, worker))
     try:
         address, dashboard = _wait_until_up(scheduler_file, workers, (scheduler, worker), logs)
-    except VeclipError:
+    except BaseException:  # a Ctrl-C too: nobody else knows these processes yet
         _stop(processes)
         raise
     info = ClusterInfo(address, dashboard, workers, processes)
