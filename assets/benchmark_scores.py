@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.columns import table_metadata
-from assets.inputs import score_inputs, training_set_inputs
+from assets.inputs import score_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
 from assets.partitions import recipe_partitions
 from resources.dask_cluster import DaskClusterResource
@@ -12,6 +12,7 @@ from resources.home import HomeResource
 from resources.mlflow import MlflowResource
 from veclip_pipelines.evaluation.karpathy import benchmark_folders
 from veclip_pipelines.evaluation.retrieval import CODE_VERSION, ScoreTask, score_checkpoint
+from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.schemas import BENCHMARK_SCORES
 from veclip_pipelines.training.checkpoint import find_checkpoint
@@ -39,7 +40,7 @@ def benchmark_scores(
     work = Materialisation(context, warehouse, settings, BENCHMARK_SCORES, CODE_VERSION, versions)
     checkpoint = find_checkpoint(warehouse, versions["checkpoint"])
     assert checkpoint is not None
-    recipe = training_set_inputs(settings, warehouse, name).recipe
+    recipe = recipe_catalogue(settings).load(name)
     folder = settings.checkpoints / versions["checkpoint"]
     tasks = [
         ScoreTask(versions["checkpoint"], name, folder, benchmark, context.run_id)

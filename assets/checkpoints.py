@@ -14,7 +14,6 @@ from veclip_pipelines.tables.schemas import CHECKPOINTS
 from veclip_pipelines.training.checkpoint import (
     CODE_VERSION,
     CheckpointTask,
-    checkpoint_id_of,
     find_checkpoint,
     train_checkpoint,
 )
@@ -41,10 +40,8 @@ def checkpoints(
 ) -> dg.MaterializeResult[None]:
     warehouse, settings, name = delta_lake.warehouse(), home.settings(), context.partition_key
     inputs = training_set_inputs(settings, warehouse, name)
-    checkpoint_id = checkpoint_id_of(inputs.recipe, inputs.set_version)
-    work = Materialisation(
-        context, warehouse, settings, CHECKPOINTS, CODE_VERSION, checkpoint_inputs(settings, warehouse, name)
-    )
+    checkpoint_id = inputs.checkpoint_id
+    work = Materialisation(context, warehouse, settings, CHECKPOINTS, CODE_VERSION, checkpoint_inputs(inputs))
     found = find_checkpoint(warehouse, checkpoint_id)
     row = found
     if row is None:

@@ -75,6 +75,10 @@ class RecipeInputs:
     def set_version(self) -> str:
         return set_version_of(self.versions)
 
+    @property
+    def checkpoint_id(self) -> str:
+        return checkpoint_id_of(self.recipe, self.set_version)
+
 
 def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> RecipeInputs:
     catalogue = recipe_catalogue(settings)
@@ -93,25 +97,20 @@ def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: s
     return RecipeInputs(recipe, texts, input_versions(warehouse, recipe, _mix_hash(recipe), texts))
 
 
-def checkpoint_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> dict[str, str]:
-    inputs = training_set_inputs(settings, warehouse, recipe_name)
-    return {
-        "training_set": inputs.set_version,
-        "checkpoint": checkpoint_id_of(inputs.recipe, inputs.set_version),
-    }
+def checkpoint_inputs(inputs: RecipeInputs) -> dict[str, str]:
+    return {"training_set": inputs.set_version, "checkpoint": inputs.checkpoint_id}
 
 
 def score_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> dict[str, str]:
     """Raises VeclipError where the recipe's checkpoint, as it would be trained now, is not there."""
     inputs = training_set_inputs(settings, warehouse, recipe_name)
-    checkpoint_id = checkpoint_id_of(inputs.recipe, inputs.set_version)
-    if find_checkpoint(warehouse, checkpoint_id) is None:
+    if find_checkpoint(warehouse, inputs.checkpoint_id) is None:
         raise VeclipError(
             f"recipe {recipe_name!r} has no checkpoint for its training set as it is now: materialise checkpoints first."
         )
     folders = benchmark_folders(settings.benchmarks, inputs.recipe.benchmarks)
     versions = {f"benchmark/{folder.name}": read_benchmark(folder).sha256 for folder in folders}
-    return {"checkpoint": checkpoint_id, "code": retrieval.CODE_VERSION, **versions}
+    return {"checkpoint": inputs.checkpoint_id, "code": retrieval.CODE_VERSION, **versions}
 
 
 def _mix_hash(recipe: Recipe) -> str:

@@ -102,6 +102,11 @@ class Launcher:
         self.instance.add_dynamic_partitions(CRAWL, keys)
         return keys
 
+    def check_engines(self, concept_profile: str, fusion_profile: str) -> None:
+        """Raises UsageError for an unknown profile, ModelMissingError for a model that is not installed."""
+        concept_engine(self._settings, concept_profile)
+        fusion_engine(self._settings, fusion_profile)
+
     def stale_captions(self, partition: str, concept_profile: str, fusion_profile: str) -> list[str]:
         """The crawl assets of a partition that are stale, each with all that is downstream of it.
 
@@ -131,7 +136,7 @@ class Launcher:
             return list(RECIPE_ASSETS)
         inputs = {
             "training_sets": lambda: training_set_inputs(self._settings, self._warehouse, recipe).versions,
-            "checkpoints": lambda: checkpoint_inputs(self._settings, self._warehouse, recipe),
+            "checkpoints": lambda: checkpoint_inputs(training_set_inputs(self._settings, self._warehouse, recipe)),
             "benchmark_scores": lambda: score_inputs(self._settings, self._warehouse, recipe),
         }
         return self._stale(RECIPE_ASSETS, recipe, inputs)

@@ -102,8 +102,8 @@ def bring_up_to_date(
         VeclipError: at the end, where any run failed.
     """
     # Before anything is launched: an unknown profile or a missing model is wrong use, not a failed run.
-    for key in partitions:
-        launcher.stale_captions(key, concept, fusion)
+    if partitions:
+        launcher.check_engines(concept, fusion)
     with ProgressBoard() as board:
         noted = launcher.note_configuration(partial(board.add, "noting prompts and engine profiles"))
         context.require_success(noted)
