@@ -15,7 +15,7 @@ from duckdb import DuckDBPyConnection
 from assets.partitions import crawl_partitions, recipe_partitions
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
-from veclip_pipelines.crawl.drops import inspect_drop, registered_uri
+from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.lineage.provenance import latest
 from veclip_pipelines.mixing.training_set import set_version_of
 from veclip_pipelines.tables.schemas import KEPT, TABLES
@@ -38,8 +38,11 @@ Check = Callable[[Warehouse, DuckDBPyConnection, str], Finding]
 
 
 def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
-    """Every entry that the drop's own record names is a row, kept or rejected."""
-    entries = inspect_drop(registered_uri(warehouse, key)).entries
+    """Every entry of the drop is a row, kept or rejected: by the drop's own record, else by the count of its reader."""
+    drop, source = registered_drop(warehouse, key), latest(warehouse, "raw_crawl", key)
+    entries = inspect_drop(drop.uri).entries if drop.state == "active" and drop.entries is not None else None
+    if entries is None:
+        entries = int(str(source["rows_in"])) if source else 0
     return _balance(entries, _count(connection, "raw_crawl", "crawl_partition = ?", key), "entries of the drop")
 
 

@@ -8,9 +8,12 @@ import hashlib
 from dataclasses import dataclass
 
 from veclip_pipelines.captioning import concept, fusion
-from veclip_pipelines.crawl.drops import inspect_drop, registered_uri
+from veclip_pipelines.crawl.drops import RegisteredDrop, drop_fingerprint, inspect_drop, registered_drop
 from veclip_pipelines.crawl.index import CODE_VERSION as INDEX_VERSION
+from veclip_pipelines.crawl.index import Crawl
+from veclip_pipelines.crawl.policy import CrawlPolicy, crawl_policy
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
+from veclip_pipelines.engines.nsfw import nsfw_engine
 from veclip_pipelines.engines.prompts import Purpose
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.evaluation import retrieval
@@ -40,9 +43,22 @@ def _engine(settings: Settings, profile: str, purpose: Purpose) -> EngineSpec:
     return resolve_engine(settings, profile, purpose, version)
 
 
-def raw_crawl_inputs(warehouse: Warehouse, partition: str) -> dict[str, str]:
-    drop = inspect_drop(registered_uri(warehouse, partition))
-    return {"drop": drop.fingerprint, "code": INDEX_VERSION}
+def raw_crawl_inputs(settings: Settings, warehouse: Warehouse, partition: str) -> dict[str, str]:
+    """The drop as it is now; for one that is pinned, as it was: what its folder holds since is not taken in."""
+    drop = registered_drop(warehouse, partition)
+    fingerprint = drop.fingerprint if drop.state == "pinned" else drop_fingerprint(drop.uri)
+    return _crawl_inputs(crawl_policy(settings), fingerprint)
+
+
+def crawl_of(settings: Settings, warehouse: Warehouse, drop: RegisteredDrop) -> Crawl:
+    """All that indexing a partition's drop needs. Raises UsageError where its folder is no drop any more."""
+    policy = crawl_policy(settings)
+    nsfw = nsfw_engine() if policy.nsfw else ""
+    return Crawl(warehouse, drop.crawl_partition, inspect_drop(drop.uri), settings.shards, policy, nsfw)
+
+
+def _crawl_inputs(policy: CrawlPolicy, fingerprint: str) -> dict[str, str]:
+    return {"drop": fingerprint, "code": INDEX_VERSION, **({"nsfw": nsfw_engine()} if policy.nsfw else {})}
 
 
 def concept_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec) -> dict[str, str]:

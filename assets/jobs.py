@@ -20,7 +20,7 @@ REGISTER = "register_crawl_drop"
 class CrawlDropConfig(dg.Config):
     """A folder that arrived."""
 
-    uri: str = Field(description="Folder of the crawl drop, in img2dataset's webdataset layout.")
+    uri: str = Field(description="Folder of the crawl drop, or an fsspec URL of one.")
     crawl_partition: str = Field(
         description="Key of the crawl partition that it becomes: letters, digits, '.', '_', '-'."
     )
@@ -42,7 +42,11 @@ def register_drop_op(context: dg.OpExecutionContext, config: CrawlDropConfig, de
     # After the row: a partition that Dagster knows always has a drop behind it.
     context.instance.add_dynamic_partitions(CRAWL, [config.crawl_partition])
     context.log.info(
-        "crawl partition %s: %d entries in %d shards", config.crawl_partition, drop.entries, len(drop.shards)
+        "crawl partition %s: %s, %s entries in %d sources",
+        config.crawl_partition,
+        drop.format,
+        "?" if drop.entries is None else drop.entries,
+        len(drop.sources),
     )
 
 

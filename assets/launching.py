@@ -98,7 +98,7 @@ class Launcher:
 
     def crawl_partitions(self) -> list[str]:
         """Crawl partitions with a registered drop. One that Dagster does not know of, after a crash, is added."""
-        keys = [str(row["crawl_partition"]) for row in list_drops(self._warehouse)]
+        keys = [drop.crawl_partition for drop in list_drops(self._warehouse)]
         self.instance.add_dynamic_partitions(CRAWL, keys)
         return keys
 
@@ -118,7 +118,7 @@ class Launcher:
             fusion_engine(self._settings, fusion_profile),
         )
         inputs = {
-            "raw_crawl": lambda: raw_crawl_inputs(self._warehouse, partition),
+            "raw_crawl": lambda: raw_crawl_inputs(self._settings, self._warehouse, partition),
             "concept_captions": lambda: concept_inputs(self._warehouse, partition, concept),
             "vecap": lambda: vecap_inputs(self._warehouse, partition, fusion, concept),
         }

@@ -142,11 +142,11 @@ def reasons_table(reasons: Mapping[str, int]) -> str:
     return "\n".join(["| reason | rows |", "| --- | ---: |", *rows])
 
 
-def preview(settings: Settings, path: str, image: str) -> dict[str, object]:
+def preview(settings: Settings, path: str, image: str, name: str = "preview") -> dict[str, object]:
     """Link to a page of ``veclip serve`` and its picture. No foreign text goes into Dagster's event log."""
     return {
-        "preview": dg.MetadataValue.url(f"{settings.serve_url}/{path}"),
-        "preview_image": dg.MetadataValue.md(
+        name: dg.MetadataValue.url(f"{settings.serve_url}/{path}"),
+        f"{name}_image": dg.MetadataValue.md(
             f"![preview]({settings.serve_url}/{image})\n\n(shown while `veclip serve` runs)"
         ),
     }

@@ -1,17 +1,30 @@
 """raw_crawl: every entry of a crawl drop, kept or rejected."""
 
 import dagster as dg
+from pydantic import Field
 
 from assets.columns import table_metadata
-from assets.inputs import raw_crawl_inputs
+from assets.inputs import crawl_of, raw_crawl_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
 from assets.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
-from veclip_pipelines.crawl.drops import inspect_drop, registered_uri
+from veclip_pipelines.crawl.drops import registered_drop
 from veclip_pipelines.crawl.index import CODE_VERSION, index_drop
+from veclip_pipelines.crawl.retry import retry_rejects
+from veclip_pipelines.lineage.provenance import latest
 from veclip_pipelines.tables.schemas import RAW_CRAWL
+
+
+class RawCrawlConfig(dg.Config):
+    """Whether the whole drop is taken in, or only what went wrong is tried again."""
+
+    retry_reasons: list[str] = Field(
+        default=[],
+        description="Try again only the rows that were rejected for one of these reasons (timeout, rate_limited, "
+        "connection_reset, ...), and merge them in one commit. Empty: take the drop in.",
+    )
 
 
 @dg.asset(
@@ -26,26 +39,41 @@ from veclip_pipelines.tables.schemas import RAW_CRAWL
 )
 def raw_crawl(
     context: dg.AssetExecutionContext,
+    config: RawCrawlConfig,
     delta_lake: DeltaLakeResource,
     dask: DaskClusterResource,
     home: HomeResource,
 ) -> dg.MaterializeResult[None]:
-    warehouse, key = delta_lake.warehouse(), context.partition_key
-    drop = inspect_drop(registered_uri(warehouse, key))
-    work = Materialisation(
-        context, warehouse, home.settings(), RAW_CRAWL, CODE_VERSION, raw_crawl_inputs(warehouse, key)
-    )
-    with dask.runner(context.run_id) as runner:
-        result = index_drop(warehouse, drop, key, runner, properties=commit_properties(context, CODE_VERSION))
+    warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
+    drop = registered_drop(warehouse, key)
+    inputs = raw_crawl_inputs(settings, warehouse, key)
+    work = Materialisation(context, warehouse, settings, RAW_CRAWL, CODE_VERSION, inputs)
+    properties = commit_properties(context, CODE_VERSION)
+    extra: dict[str, object] = {"drop": drop.uri, "format": " ".join((drop.format, drop.label)).strip()}
+    before = latest(warehouse, RAW_CRAWL.name, key)
+    if drop.state == "pinned":
+        # Rolled back: its folder may hold something else by now, which must not come in by a materialisation.
+        rows_in, changed = int(str(before["rows_in"])) if before else 0, False
+        extra["pinned"] = True
+    elif config.retry_reasons:
+        with dask.runner(context.run_id) as runner:
+            retried = retry_rejects(
+                crawl_of(settings, warehouse, drop), config.retry_reasons, runner, properties=properties
+            )
+        rows_in, changed = int(str(before["rows_in"])) if before else 0, retried.changed
+        extra |= {"rows_tried_again": retried.tried, "rows_kept_by_it": retried.kept}
+    else:
+        with dask.runner(context.run_id) as runner:
+            result = index_drop(crawl_of(settings, warehouse, drop), runner, properties=properties)
+        rows_in, changed = result.entries, result.changed
+        extra |= {"shards_read": result.shards_read, "shards_found_finished": result.shards_found}
     return work.finish(
         {"crawl_partition": key},
-        rows_in=drop.entries,
-        changed=result.changed,
-        preview=preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
-        extra={
-            "drop": drop.uri,
-            "format": drop.format,
-            "shards_read": result.shards_read,
-            "shards_found_finished": result.shards_found,
+        rows_in=rows_in,
+        changed=changed,
+        preview={
+            **preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
+            **preview(settings, f"partitions/{key}/rejects", f"partitions/{key}/rejects.png", "rejects"),
         },
+        extra=extra,
     )

@@ -12,6 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
+from veclip_pipelines.crawl.drops import Drop, inspect_drop
+from veclip_pipelines.crawl.index import Crawl, IndexResult, index_drop
+from veclip_pipelines.crawl.policy import CrawlPolicy
+from veclip_pipelines.fanout import HereRunner, Runner
+from veclip_pipelines.tables.warehouse import Warehouse
+
 COLOURS = ("red", "green", "blue", "orange", "purple", "gray")
 
 
@@ -72,6 +78,25 @@ def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
+
+
+def index(
+    warehouse: Warehouse, drop: Drop | Path, key: str, runner: Runner | None = None, **policy: object
+) -> IndexResult:
+    """Indexes a drop here, one shard after the other, into a crawl partition."""
+    return index_drop(crawl(warehouse, drop, key, **policy), runner or HereRunner(), properties={})
+
+
+def crawl(warehouse: Warehouse, drop: Drop | Path, key: str, **policy: object) -> Crawl:
+    """A drop as a crawl partition, with tars of our own beside the warehouse."""
+    found = inspect_drop(str(drop)) if isinstance(drop, Path) else drop
+    return Crawl(
+        warehouse,
+        key,
+        found,
+        f"{warehouse.root}-shards",
+        CrawlPolicy.model_validate({"minimum_success_share": 0, **policy}),
+    )
 
 
 def numbered_entries(count: int, first: int = 0) -> list[DropEntry]:

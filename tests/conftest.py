@@ -18,7 +18,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A fresh home; the environment points to it, so that child processes see it too."""
-    for name in ("VECLIP_WAREHOUSE", "VECLIP_MODELS", "VECLIP_CHECKPOINTS", "VECLIP_BENCHMARKS", "MLFLOW_TRACKING_URI",
+    for name in ("VECLIP_WAREHOUSE", "VECLIP_SHARDS", "VECLIP_MODELS", "VECLIP_CHECKPOINTS", "VECLIP_BENCHMARKS", "MLFLOW_TRACKING_URI",
                  "DAGSTER_HOME", "VECLIP_SERVE_URL"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VECLIP_HOME", str(tmp_path / "home"))

@@ -17,6 +17,7 @@ class Settings:
     Attributes:
         home: VECLIP_HOME, by default the folder ``veclip_home`` of the working folder.
         warehouse: folder or URI of the Delta tables (VECLIP_WAREHOUSE).
+        shards: folder or URI of the tars that this platform packs itself, of loose and of fetched pictures (VECLIP_SHARDS).
         models: folder of the installed models (VECLIP_MODELS).
         checkpoints: folder of the trained checkpoints (VECLIP_CHECKPOINTS).
         benchmarks: folder of the benchmarks, one folder each (VECLIP_BENCHMARKS).
@@ -27,6 +28,7 @@ class Settings:
 
     home: Path
     warehouse: str
+    shards: str
     models: Path
     checkpoints: Path
     benchmarks: Path
@@ -46,6 +48,7 @@ class Settings:
         return cls(
             home=home,
             warehouse=get("VECLIP_WAREHOUSE", str(home / "warehouse")),
+            shards=get("VECLIP_SHARDS", str(home / "shards")),
             models=Path(get("VECLIP_MODELS", str(home / "models"))).expanduser(),
             checkpoints=Path(get("VECLIP_CHECKPOINTS", str(home / "checkpoints"))).expanduser(),
             benchmarks=Path(get("VECLIP_BENCHMARKS", str(home / "benchmarks"))).expanduser(),
@@ -60,6 +63,11 @@ class Settings:
         return (self.home / "mlflow" / "artifacts").as_uri()
 
     @property
+    def crawl_file(self) -> Path:
+        """The user's settings for fetching, landing places and the like; it need not be there."""
+        return self.home / "crawl.yaml"
+
+    @property
     def cluster_file(self) -> Path:
         """What ``veclip cluster up`` started: address, dashboard, process ids."""
         return self.home / "cluster.json"
@@ -69,6 +77,7 @@ class Settings:
         return {
             "VECLIP_HOME": str(self.home),
             "VECLIP_WAREHOUSE": self.warehouse,
+            "VECLIP_SHARDS": self.shards,
             "VECLIP_MODELS": str(self.models),
             "VECLIP_CHECKPOINTS": str(self.checkpoints),
             "VECLIP_BENCHMARKS": str(self.benchmarks),

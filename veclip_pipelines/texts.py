@@ -12,6 +12,8 @@ import unicodedata
 import ftfy
 
 MAX_ALT_TEXT = 2_000
+#: Words outside of which an AltText is flagged: one says little, and CLIP reads 77 tokens, about 55 words.
+TOO_SHORT_WORDS, TOO_LONG_WORDS = 2, 55
 
 _ROUNDS = 12
 # &amp;amp;amp;lt; is a lt that was escaped again and again: one pass undoes all of it.
@@ -38,6 +40,25 @@ _SHOP_TALK = re.compile(
     r"shop online|add to cart|click to enlarge)\b!*",
     re.IGNORECASE,
 )
+_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
+# At least nine digits in groups, with a plus, brackets or separators: a bare number is more often a SKU.
+_PHONE = re.compile(
+    r"(?<![\w.,/-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?|\d{2,5}[ .-])\d{2,4}(?:[ .-]?\d{2,4}){1,4}(?![\w/-])|\+\d{9,14}\b"
+)
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_DIGIT = re.compile(r"\d{2}")
+_DATE = re.compile(r"^(?:\d{4}[ .-]\d{1,2}[ .-]\d{1,2}|\d{1,2}[ .-]\d{1,2}[ .-]\d{4})$")
+# What a template or a page's furniture says of whatever picture it shows.
+_BOILERPLATE = re.compile(
+    r"(?:(?:the|an?|this|your|our|my|main|featured|default|hero|cover|background|placeholder|profile|product|blog|post|"
+    r"article|user|avatar|thumbnail|small|large)\s+)*"
+    r"(?:images?|photos?|pictures?|pics?|logo|icon|banner|thumbnail|avatar|placeholder|loading|spacer|pixel|img|alt|"
+    r"untitled|no image(?: available)?|image not found|null|undefined|none|n/?a|share|facebook|twitter|instagram|pinterest|"
+    r"youtube|linkedin|rss|menu|search|close|next|previous|back|home|read more|click (?:here|to (?:enlarge|zoom|view))(?: image)?|"
+    r"view (?:full size|larger|image)|enlarge|zoom|advertisement|ad|captcha|photo of|image of|picture of)"
+    r"(?:\s*(?:\d+|of \d+|image|photo|picture|logo|icon|placeholder|description|title|caption|alt text|here))*[\s.:!…-]*",
+    re.IGNORECASE,
+)
 _LOOSE_ENDS = re.compile(r"^[\s|,;:/–—-]+|[\s|,;:/–—-]+$")
 
 
@@ -47,6 +68,9 @@ def clean_alt_text(raw: str) -> str:
     Undo mojibake and entities (bounded), drop control and zero-width characters, fold white space, cap the length.
     Idempotent: cleaning a cleaned text changes nothing.
     """
+    if raw.isascii() and raw.isprintable() and "&" not in raw:
+        # Most AltTexts: none of the steps below but the last two can change printable ASCII without an ampersand.
+        return " ".join(raw.split())[:MAX_ALT_TEXT].rstrip()
     text = raw.encode("utf-8", "replace").decode("utf-8")
     for _ in range(_ROUNDS):
         cleaned = _clean_once(text)
@@ -91,7 +115,33 @@ def descriptive_part(text: str) -> str:
 
 
 def flags_of(alt_text: str) -> list[str]:
-    """What a recipe may filter on, told from the clean AltText alone."""
+    """What a recipe may filter on, told from the clean AltText alone; sorted.
+
+    empty, file_name (nothing but one), boilerplate (what a page's template says of any picture), too_short and too_long
+    (outside TOO_SHORT_WORDS to TOO_LONG_WORDS), email, phone. None of them takes a row out: that is a recipe's matter.
+    """
     if not alt_text:
         return ["empty"]
-    return ["file_name"] if is_file_name(alt_text) else []
+    words = len(alt_text.split())
+    # Scripts without spaces between words say much in one "word".
+    short = words < TOO_SHORT_WORDS and len(alt_text) < 20 and alt_text.isascii()
+    found = {
+        "boilerplate": _BOILERPLATE.fullmatch(alt_text) is not None,
+        "email": "@" in alt_text and _EMAIL.search(alt_text) is not None,
+        "file_name": is_file_name(alt_text),
+        "phone": has_phone_number(alt_text),
+        "too_long": words > TOO_LONG_WORDS,
+        "too_short": short,
+    }
+    return [name for name, holds in found.items() if holds]
+
+
+def has_phone_number(text: str) -> bool:
+    """Whether a telephone number stands anywhere in a text; dates and bare numbers are none."""
+    for match in _PHONE.finditer(text) if _DIGIT.search(text) else ():
+        digits = sum(char.isdigit() for char in match.group())
+        number = match.group().strip()
+        years = all(_YEAR.fullmatch(part) for part in re.split(r"[ .-]", number))
+        if 9 <= digits <= 15 and not years and not _DATE.match(number):
+            return True
+    return False

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from builders import numbered_entries, write_drop
+from builders import index, numbered_entries, write_drop
 from deltalake import DeltaTable, write_deltalake
 
 from assets.checks import (
@@ -23,8 +23,6 @@ from assets.checks import (
     scores_are_shares,
 )
 from veclip_pipelines.crawl.drops import inspect_drop, register_drop
-from veclip_pipelines.crawl.index import index_drop
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.mixing.training_set import set_version_of
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
@@ -42,7 +40,7 @@ def filled(tmp_path: Path, warehouse: Warehouse) -> Warehouse:
     """A registered and indexed drop of three samples."""
     drop = inspect_drop(str(write_drop(tmp_path / KEY, numbered_entries(3))))
     register_drop(warehouse, drop, KEY, run_id="r")
-    index_drop(warehouse, drop, KEY, HereRunner(), properties={})
+    index(warehouse, drop, KEY)
     return warehouse
 
 

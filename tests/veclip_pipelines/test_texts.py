@@ -56,7 +56,7 @@ def test_cleaning_twice_is_cleaning_once(raw: str) -> None:
 def test_file_names_are_told(text: str) -> None:
     assert is_file_name(text)
     assert has_file_name(text)
-    assert flags_of(text) == ["file_name"]
+    assert "file_name" in flags_of(text)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def add(
         watch = board.add(f"registering {key}", 1)
         done = context.launcher().register(drop.uri, key, replace=replace, watch=watch)
     context.require_success(done)
-    say(f"{key}: {drop.entries} entries in {len(drop.shards)} shards of {drop.uri}")
+    say(f"{key}: {_entries(drop.entries)} in {len(drop.sources)} sources of {drop.uri} ({drop.format})")
     say(f"next: veclip materialize --partition {key}")
 
 
@@ -42,12 +42,12 @@ def list_(as_json: Json = False) -> None:
     """List the registered crawl drops."""
     drops = list_drops(context.warehouse())
     if as_json:
-        return rows_as_json(drops)
-    columns = ("crawl_partition", "entries", "shards", "uri", "registered_by")
+        return rows_as_json([vars(drop) for drop in drops])
+    columns = ("crawl_partition", "format", "entries", "shards", "state", "uri", "registered_by")
     print_rows(
         "Crawl drops",
         columns,
-        [[drop[name] for name in columns] for drop in drops],
+        [[getattr(drop, name) for name in columns] for drop in drops],
         numbers=("entries", "shards"),
     )
 
@@ -82,7 +82,11 @@ def rejects(
 def registered_partition(folder: Path) -> str | None:
     """The crawl partition of a folder, if it is registered as it is now."""
     drop = inspect_drop(str(folder))
-    for row in list_drops(context.warehouse()):
-        if row["uri"] == drop.uri and row["fingerprint"] == drop.fingerprint:
-            return str(row["crawl_partition"])
+    for known in list_drops(context.warehouse()):
+        if known.uri == drop.uri and known.fingerprint == drop.fingerprint:
+            return known.crawl_partition
     return None
+
+
+def _entries(count: int | None) -> str:
+    return "entries yet to be counted" if count is None else f"{count} entries"

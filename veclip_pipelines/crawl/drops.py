@@ -1,23 +1,23 @@
-"""Crawl drops: a folder of shards as it arrived. One drop becomes one crawl partition."""
+"""Crawl drops: a folder of shards, tables or archives as it arrived. One drop becomes one crawl partition."""
 
 from __future__ import annotations
 
 import getpass
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-import fsspec
-
-from veclip_pipelines.crawl import img2dataset
+from veclip_pipelines.crawl.formats.listing import Listing, list_folder
+from veclip_pipelines.crawl.formats.registry import detect_format
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import CRAWL_DROPS
 from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key
 
-IMG2DATASET_WEBDATASET = "img2dataset-webdataset"
+State = Literal["active", "pinned", "retired"]
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,38 @@ class Drop:
 
     Attributes:
         uri: the folder, absolute.
-        format: how it is laid out.
-        shards: URI of each shard, sorted.
+        format: name of its format.
+        sources: its source files (or folders), relative to the folder, sorted.
         fingerprint: hash over names, sizes and times of all its files: changes when the drop grew or was replaced.
-        entries: number of entries by the drop's own record.
+        entries: number of entries by the drop's own record, None where it keeps none.
+        label: the data set that its columns tell, or "".
     """
 
     uri: str
     format: str
-    shards: tuple[str, ...]
+    sources: tuple[str, ...]
     fingerprint: str
-    entries: int
+    entries: int | None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class RegisteredDrop:
+    """The drop in force for a crawl partition, as it was written down.
+
+    A pinned one was rolled back to: it is not replaced by what its folder holds now. A retired one is out of use.
+    """
+
+    crawl_partition: str
+    uri: str
+    format: str
+    fingerprint: str
+    entries: int | None
+    shards: int
+    state: State
+    label: str
+    registered_by: str
+    registered_at: datetime
 
 
 def inspect_drop(uri: str) -> Drop:
@@ -45,41 +66,29 @@ def inspect_drop(uri: str) -> Drop:
     Raises:
         UsageError: it is not there, is no drop, is empty or is not finished; the message says what was looked for.
     """
-    if "://" not in uri:
-        uri = str(Path(uri).expanduser().resolve())
-    filesystem, path = fsspec.core.url_to_fs(uri)
-    if not filesystem.isdir(path):
-        raise UsageError(
-            f"{uri} is no folder. A crawl drop is a folder of shards: 00000.tar, 00000.parquet, 00000_stats.json."
-        )
-    files = {Path(info["name"]).name: info for info in filesystem.ls(path, detail=True) if info["type"] == "file"}
-    tars = sorted(name for name in files if name.endswith(".tar"))
-    if not tars:
-        raise UsageError(
-            f"{uri} is no crawl drop: it has no .tar file, where img2dataset's webdataset output "
-            f"(00000.tar, 00000.parquet, 00000_stats.json) was expected. Found: {', '.join(sorted(files)[:5]) or 'nothing'}."
-        )
-    unfinished = [name for name in tars if img2dataset.stats_uri(name) not in files]
-    if unfinished:
-        raise UsageError(
-            f"{uri} is not a finished img2dataset drop: {len(unfinished)} of {len(tars)} shards have no _stats.json "
-            f"({', '.join(unfinished[:3])}). img2dataset writes it when a shard is done: wait for it, or run it again."
-        )
-    base = uri.rstrip("/")
-    shards = tuple(f"{base}/{name}" for name in tars)
-    entries = sum(img2dataset.count_entries(shard) for shard in shards)
-    if entries == 0:
-        raise UsageError(f"{uri} is an empty drop: its {len(tars)} shards record no entry at all.")
-    return Drop(uri, IMG2DATASET_WEBDATASET, shards, _fingerprint(files), entries)
+    return inspect_listing(_listing(uri))
 
 
-def _fingerprint(files: dict[str, dict[str, object]]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        info = files[name]
-        changed = info.get("mtime") or info.get("LastModified") or info.get("etag") or ""
-        digest.update(f"{name}\0{info['size']}\0{changed}\n".encode())
-    return digest.hexdigest()
+def inspect_listing(listing: Listing) -> Drop:
+    """As :func:`inspect_drop`, for a folder that was looked at already."""
+    found, sources = detect_format(listing)
+    if sources.entries == 0:
+        raise UsageError(f"{listing.uri} is an empty drop: its {len(sources.paths)} shards record no entry at all.")
+    return Drop(listing.uri, found.name, sources.paths, listing.fingerprint(), sources.entries, sources.label)
+
+
+def drop_fingerprint(uri: str) -> str:
+    """The fingerprint of a drop's folder as it is now; no file is opened. Raises UsageError where it is not there."""
+    return _listing(uri).fingerprint()
+
+
+def _listing(uri: str) -> Listing:
+    listing = list_folder(uri)
+    if listing is None:
+        raise UsageError(
+            f"{uri} is no folder. A crawl drop is a folder as it arrived: img2dataset's output, tars, a table of URLs, WARC or WAT."
+        )
+    return listing
 
 
 def default_partition_key(drop: Drop) -> str:
@@ -90,16 +99,22 @@ def default_partition_key(drop: Drop) -> str:
 def check_new(warehouse: Warehouse, drop: Drop, crawl_partition: str, *, replace: bool = False) -> None:
     """Raises UsageError where the drop, or another one under that key, is registered already."""
     check_partition_key(crawl_partition)
-    for row in list_drops(warehouse):
-        same_key, same_folder = row["crawl_partition"] == crawl_partition, row["uri"] == drop.uri
+    for known in list_drops(warehouse, retired=True):
+        same_key, same_folder = known.crawl_partition == crawl_partition, known.uri == drop.uri
+        if known.state == "retired":
+            if same_key and not replace:
+                raise UsageError(
+                    f"crawl partition {crawl_partition!r} was retired. Say --replace if the drop is to bring it back."
+                )
+            continue
         if same_folder and not same_key:
-            raise UsageError(f"{drop.uri} is registered already, as crawl partition {row['crawl_partition']!r}.")
+            raise UsageError(f"{drop.uri} is registered already, as crawl partition {known.crawl_partition!r}.")
         if same_key and not same_folder and not replace:
             raise UsageError(
-                f"crawl partition {crawl_partition!r} is {row['uri']} already. Give the new drop another key, "
+                f"crawl partition {crawl_partition!r} is {known.uri} already. Give the new drop another key, "
                 "or say --replace if it is to take the old one's place."
             )
-        if same_key and same_folder and row["fingerprint"] == drop.fingerprint:
+        if same_key and same_folder and known.fingerprint == drop.fingerprint and known.state == "active":
             raise UsageError(
                 f"{drop.uri} is registered already, as crawl partition {crawl_partition!r}, and is unchanged."
             )
@@ -109,39 +124,73 @@ def register_drop(
     warehouse: Warehouse, drop: Drop, crawl_partition: str, *, run_id: str, registered_by: str | None = None
 ) -> None:
     """Writes the drop down under its key; from then on raw_crawl reads that partition from it."""
-    append_new(
-        warehouse,
-        CRAWL_DROPS,
-        [
-            {
-                "crawl_partition": check_partition_key(crawl_partition),
-                "uri": drop.uri,
-                "format": drop.format,
-                "fingerprint": drop.fingerprint,
-                "shards": len(drop.shards),
-                "entries": drop.entries,
-                "registered_by": registered_by or getpass.getuser(),
-                "registered_at": datetime.now(UTC),
-                "run_id": run_id,
-            }
-        ],
-        properties={"run_id": run_id, "crawl_partition": crawl_partition},
+    register_drops(warehouse, [(crawl_partition, drop)], run_id=run_id, registered_by=registered_by)
+
+
+def register_drops(
+    warehouse: Warehouse, drops: Sequence[tuple[str, Drop]], *, run_id: str, registered_by: str | None = None
+) -> None:
+    """Writes down many drops in one commit."""
+    rows = [
+        _row(
+            RegisteredDrop(
+                crawl_partition=check_partition_key(key),
+                uri=drop.uri,
+                format=drop.format,
+                fingerprint=drop.fingerprint,
+                entries=drop.entries,
+                shards=len(drop.sources),
+                state="active",
+                label=drop.label,
+                registered_by=registered_by or getpass.getuser(),
+                registered_at=datetime.now(UTC),
+            ),
+            run_id,
+        )
+        for key, drop in drops
+    ]
+    append_new(warehouse, CRAWL_DROPS, rows, properties={"run_id": run_id})
+
+
+def set_state(
+    warehouse: Warehouse, drop: RegisteredDrop, state: State, *, fingerprint: str | None = None, by: str, run_id: str
+) -> None:
+    """Writes down that a partition's drop is pinned, retired or active again."""
+    changed = RegisteredDrop(
+        **{
+            **vars(drop),
+            "state": state,
+            "fingerprint": fingerprint or drop.fingerprint,
+            "registered_by": by,
+            "registered_at": datetime.now(UTC),
+        }
     )
+    append_new(warehouse, CRAWL_DROPS, [_row(changed, run_id)], properties={"run_id": run_id})
 
 
-def list_drops(warehouse: Warehouse) -> list[dict[str, object]]:
-    """The drop in force for each crawl partition, by key."""
-    return read_rows(
+def _row(drop: RegisteredDrop, run_id: str) -> dict[str, object]:
+    return {**vars(drop), "run_id": run_id}
+
+
+def list_drops(warehouse: Warehouse, *, retired: bool = False) -> list[RegisteredDrop]:
+    """The drop in force for each crawl partition, by key.
+
+    Args:
+        retired: whether retired ones are among them.
+    """
+    rows = read_rows(
         warehouse,
-        "SELECT * FROM crawl_drops QUALIFY row_number() OVER (PARTITION BY crawl_partition ORDER BY registered_at DESC) = 1 "
-        "ORDER BY crawl_partition",
+        "SELECT * EXCLUDE (run_id) REPLACE (coalesce(state, 'active') AS state, coalesce(label, '') AS label) FROM crawl_drops "
+        "QUALIFY row_number() OVER (PARTITION BY crawl_partition ORDER BY registered_at DESC) = 1 ORDER BY crawl_partition",
         tables=["crawl_drops"],
     )
+    drops = [RegisteredDrop(**row) for row in rows]
+    return [drop for drop in drops if retired or drop.state != "retired"]
 
 
-def registered_uri(warehouse: Warehouse, crawl_partition: str) -> str:
-    """Folder of a crawl partition's drop. Raises UsageError where none is registered under that key."""
-    drops = {str(row["crawl_partition"]): str(row["uri"]) for row in list_drops(warehouse)}
+def registered_drop(warehouse: Warehouse, crawl_partition: str) -> RegisteredDrop:
+    """The drop of a crawl partition. Raises UsageError where none is registered under that key."""
+    drops = {drop.crawl_partition: drop for drop in list_drops(warehouse)}
     if crawl_partition not in drops:
         raise UsageError(
             f"no crawl drop is registered as partition {crawl_partition!r} (registered: {', '.join(drops) or 'none'}). "

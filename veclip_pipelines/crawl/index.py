@@ -3,167 +3,200 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl import img2dataset
+from veclip_pipelines.crawl.collect import with_pictures
 from veclip_pipelines.crawl.drops import Drop
 from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import join
+from veclip_pipelines.crawl.formats.registry import format_named
+from veclip_pipelines.crawl.formats.tables import PICTURE_FOLDER
+from veclip_pipelines.crawl.lists import ListTask, list_source, listed_before, read_list
+from veclip_pipelines.crawl.outcomes import TooFewKeptError, check_success_share, reject_repeats, remove_transient
+from veclip_pipelines.crawl.packing import pack_tar
+from veclip_pipelines.crawl.places import remove
+from veclip_pipelines.crawl.policy import CrawlPolicy
+from veclip_pipelines.crawl.rows import RowMaker, rows_table
 from veclip_pipelines.fanout import Runner
-from veclip_pipelines.pictures import PictureError, examine
-from veclip_pipelines.tables.commit import partition_files, replace_partition
-from veclip_pipelines.tables.data_files import DataFile, find_file, table_of, write_file
-from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
+from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
+from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file
+from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.texts import clean_alt_text, flags_of
 
-CODE_VERSION = "raw_crawl.1"
+CODE_VERSION = "raw_crawl.2"
+
+
+@dataclass(frozen=True)
+class Crawl:
+    """A drop and the crawl partition that it becomes.
+
+    Attributes:
+        shards: folder or URI for tars of our own.
+        policy: how pictures are fetched and what a partition must come to.
+        nsfw: name and version of the NSFW model, "" where pictures are not scored.
+    """
+
+    warehouse: Warehouse
+    crawl_partition: str
+    drop: Drop
+    shards: str
+    policy: CrawlPolicy = field(default_factory=CrawlPolicy)
+    nsfw: str = ""
+
+    @property
+    def partition(self) -> dict[str, str]:
+        return {"crawl_partition": self.crawl_partition}
+
+    def own_shards(self) -> str:
+        return f"{self.shards.rstrip('/')}/{self.crawl_partition}"
+
+    @property
+    def fetches(self) -> bool:
+        """Whether the drop's pictures are fetched by URL."""
+        return format_named(self.drop.format).kind == "listed" and self.drop.format != PICTURE_FOLDER.name
+
+    def new_tar(self, name: str) -> str:
+        """Where a task packs pictures. Each attempt has a tar of its own: a rival's rows never point into ours."""
+        return f"{self.own_shards()}/{name}.{uuid.uuid4().hex[:8]}.tar"
+
+    def name_of(self, source: str, number: int | None = None) -> str:
+        """Names a shard's file by all that its rows are made from: a rerun finds it, a changed drop does not."""
+        stem = source.rpartition("/")[2].partition(".")[0]
+        safe = "".join(char if char.isalnum() else "_" for char in stem)[:40]
+        size = "" if number is None else str(self.policy.entries_per_shard)
+        made_from = (CODE_VERSION, self.nsfw, self.drop.fingerprint, source, size)
+        digest = hashlib.sha256("\0".join(made_from).encode()).hexdigest()[:16]
+        return f"shard-{safe}-{digest}" + ("" if number is None else f"-{number:06d}")
 
 
 @dataclass(frozen=True)
 class _ShardTask:
-    warehouse: Warehouse
-    crawl_partition: str
-    shard_uri: str
+    crawl: Crawl
+    source: str
     name: str
+    entry_list: str | None = None
 
 
 @dataclass(frozen=True)
 class _ShardDone:
-    shard_uri: str
     file: DataFile
     found: bool
 
 
 @dataclass(frozen=True)
 class IndexResult:
-    """What indexing did: shards read in this run, shards whose finished file was found, and the commit's version."""
+    """What indexing did: shards read in this run, shards whose finished file was found, entries, and the commit's version."""
 
     shards_read: int
     shards_found: int
+    entries: int
     delta_version: int
     changed: bool
 
 
-def sample_id_of(url: str | None, source_key: str, alt_text_raw: str, image_sha256: str | None) -> str:
-    """32 hex of SHA-256 over URL (or source key), raw AltText and image_sha256.
-
-    Stable over re-ingest and over partitions. Each part is preceded by its length, so that no two triples collide by
-    where one part ends and the next begins.
-    """
-    digest = hashlib.sha256()
-    for part in (url or source_key, alt_text_raw, image_sha256 or ""):
-        data = part.encode("utf-8", "replace")
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return digest.hexdigest()[:32]
-
-
-def index_drop(
-    warehouse: Warehouse, drop: Drop, crawl_partition: str, runner: Runner, *, properties: Mapping[str, str]
-) -> IndexResult:
+def index_drop(crawl: Crawl, runner: Runner, *, properties: Mapping[str, str]) -> IndexResult:
     """Replaces a crawl partition by the rows of a drop, one task a shard and one commit.
 
-    A shard's file is named by the drop's fingerprint and the code: a rerun after a crash takes up finished shards, and
-    a rerun of an unchanged drop changes nothing.
+    A shard's file is named by all that it is made from: a rerun after a crash takes up finished shards, a rerun of an
+    unchanged drop changes nothing, and rows that a retry has made good stay as they are.
+
+    Raises:
+        VeclipError: fewer entries than the policy's share are kept; the causes are counted, and the table is as it was.
+        UsageError: a file of the drop does not fit its format.
     """
-    partition = {"crawl_partition": crawl_partition}
-    expected = partition_files(warehouse.open(RAW_CRAWL), partition)
-    tasks = [_ShardTask(warehouse, crawl_partition, uri, _name(drop, uri)) for uri in drop.shards]
-    done = sorted(runner.run(index_shard, tasks, label="raw_crawl"), key=lambda shard: shard.shard_uri)
-    files = _reject_repeats(warehouse, partition, [shard.file for shard in done])
+    warehouse, partition = crawl.warehouse, crawl.partition
+    table = warehouse.open(RAW_CRAWL)
+    expected = partition_files(table, partition)
+    held = {_base(file.path): file for file in files_of(table, partition)}
+    tasks, stated = _tasks(crawl, runner, set(held))
+    todo = [task for task in tasks if task.name not in held]
+    done = {_base(shard.file.path): shard for shard in runner.run(index_shard, todo, label="raw_crawl")}
+    files = [done[task.name].file if task.name in done else held[task.name] for task in tasks]
+    try:
+        check_success_share(warehouse, files, crawl.policy.minimum_success_share)
+    except TooFewKeptError:
+        remove_transient(warehouse, [shard.file for shard in done.values()])
+        raise
+    files = reject_repeats(warehouse, partition, files)
     commit = replace_partition(warehouse, RAW_CRAWL, partition, files, expected=expected, properties=properties)
-    found = sum(shard.found for shard in done)
-    return IndexResult(len(done) - found, found, commit.version, commit.written)
+    for entry_list in {task.entry_list for task in tasks} - {None}:
+        remove(str(entry_list))
+    read = sum(not shard.found for shard in done.values())
+    entries = stated if stated is not None else sum(file.rows for file in files)
+    return IndexResult(read, len(tasks) - read, entries, commit.version, commit.written)
+
+
+def _tasks(crawl: Crawl, runner: Runner, held: set[str]) -> tuple[list[_ShardTask], int | None]:
+    """One task for each shard, and how many entries there are by a count that is not of the rows.
+
+    Args:
+        held: names of the shards that the table holds: their sources are not cut into lists again.
+    """
+    drop = crawl.drop
+    if format_named(drop.format).kind != "listed":
+        return [_ShardTask(crawl, source, crawl.name_of(source)) for source in drop.sources], drop.entries
+    lists = [
+        ListTask(
+            drop.uri,
+            drop.format,
+            source,
+            f"{crawl.own_shards()}/lists/{crawl.name_of(source)}",
+            crawl.policy.entries_per_shard,
+        )
+        for source in drop.sources
+    ]
+    sources = {join(drop.uri, source): source for source in drop.sources}
+    found, todo = [], []
+    for task in lists:
+        before = listed_before(task)
+        if before is not None and all(crawl.name_of(task.path, item.number) in held for item in before):
+            found += before
+        else:
+            todo.append(task)
+    for cut in runner.run(list_source, todo, label="raw_crawl-lists"):
+        found += cut
+    tasks = [
+        _ShardTask(crawl, source, crawl.name_of(source, item.number), item.uri)
+        for item in sorted(found, key=lambda item: (item.source_uri, item.number))
+        for source in [sources[item.source_uri]]
+    ]
+    listed = sum(item.entries for item in found)
+    return tasks, listed if drop.entries is None else drop.entries
 
 
 def index_shard(task: _ShardTask) -> _ShardDone:
-    """Reads one shard and writes its rows, unless an earlier task finished that file. Runs on a worker."""
-    partition = {"crawl_partition": task.crawl_partition}
-    if file := find_file(task.warehouse, RAW_CRAWL, partition, task.name):
-        return _ShardDone(task.shard_uri, file, found=True)
-    rows = [_row(entry, task.shard_uri) for entry in img2dataset.read_entries(task.shard_uri)]
-    file = write_file(task.warehouse, RAW_CRAWL, partition, task.name, table_of(RAW_CRAWL, rows))
-    return _ShardDone(task.shard_uri, file, found=False)
+    """Reads or fetches one shard and writes its rows, unless an earlier task finished that file. Runs on a worker."""
+    crawl = task.crawl
+    if file := find_file(crawl.warehouse, RAW_CRAWL, crawl.partition, task.name):
+        return _ShardDone(file, found=True)
+    source_uri, format_ = join(crawl.drop.uri, task.source), format_named(crawl.drop.format)
+    if task.entry_list is None:
+        entries = format_.read(crawl.drop.uri, task.source)
+    else:
+        entries = with_pictures(read_list(task.entry_list), crawl.drop.uri, crawl.policy.fetch)
+    tar = None if format_.kind == "in_place" else crawl.new_tar(task.name)
+    # After the tar: a file of rows that is there has the pictures that it points to.
+    rows = shard_rows(crawl, source_uri, entries, tar)
+    file, ours = claim_file(crawl.warehouse, RAW_CRAWL, crawl.partition, task.name, rows)
+    if tar is not None and not ours:
+        remove(tar)
+    return _ShardDone(file, found=not ours)
 
 
-def _name(drop: Drop, shard_uri: str) -> str:
-    stem = shard_uri.rpartition("/")[2].removesuffix(".tar")
-    safe = "".join(char if char.isalnum() else "_" for char in stem)[:40]
-    digest = hashlib.sha256(f"{CODE_VERSION}\0{drop.fingerprint}\0{shard_uri}".encode()).hexdigest()[:16]
-    return f"shard-{safe}-{digest}"
+def shard_rows(crawl: Crawl, source_uri: str, entries: Iterator[Entry], tar: str | None) -> pa.Table:
+    """The rows of entries, whose pictures are packed into ``tar``, or lie in the source itself (None)."""
+    if tar is None:
+        return rows_table(RowMaker(source_uri, source_uri, nsfw=bool(crawl.nsfw)).row(entry) for entry in entries)
+    with pack_tar(tar) as packer:
+        maker = RowMaker(source_uri, tar, packer, bool(crawl.nsfw), datetime.now(UTC) if crawl.fetches else None)
+        return rows_table(maker.row(entry) for entry in entries)
 
 
-def _row(entry: Entry, shard_uri: str) -> dict[str, object]:
-    alt_text = clean_alt_text(entry.alt_text_raw)
-    row: dict[str, object] = {
-        "url": entry.url,
-        "page_url": entry.page_url,
-        "alt_text": alt_text,
-        "alt_text_raw": entry.alt_text_raw,
-        "source_key": entry.source_key,
-        "shard_uri": shard_uri,
-        "image_offset": entry.image_offset,
-        "image_length": None if entry.image is None else len(entry.image),
-        "flags": flags_of(alt_text),
-        "outcome": KEPT,
-    }
-    fault = entry.fault
-    if entry.image is not None:
-        row["image_sha256"] = hashlib.sha256(entry.image).hexdigest()
-        try:
-            facts = examine(entry.image)
-        except PictureError as error:
-            fault = (error.reason, error.detail)
-        else:
-            row |= {name: getattr(facts, name) for name in ("media_type", "width", "height", "phash")}
-    if fault is not None:
-        row |= {"outcome": REJECTED, "reason": fault[0], "detail": fault[1]}
-    sha256 = row.get("image_sha256")
-    row["sample_id"] = sample_id_of(
-        entry.url, entry.source_key, entry.alt_text_raw, None if sha256 is None else str(sha256)
-    )
-    return row
-
-
-def _reject_repeats(warehouse: Warehouse, partition: Mapping[str, str], files: Sequence[DataFile]) -> list[DataFile]:
-    """Rejects all but the first of the samples that a partition holds more than once, in shard order."""
-    seen: set[str] = set()
-    result = []
-    for file in files:
-        path = warehouse.path(RAW_CRAWL, file.path)
-        ids = pq.read_table(path, filesystem=warehouse.filesystem, columns=["sample_id", "outcome"], partitioning=None)
-        repeats = []
-        for row, (sample_id, outcome) in enumerate(
-            zip(ids["sample_id"].to_pylist(), ids["outcome"].to_pylist(), strict=True)
-        ):
-            if outcome == KEPT and sample_id in seen:
-                repeats.append(row)
-            elif outcome == KEPT:
-                seen.add(sample_id)
-        result.append(_with_repeats(warehouse, partition, file, repeats) if repeats else file)
-    return result
-
-
-def _with_repeats(
-    warehouse: Warehouse, partition: Mapping[str, str], file: DataFile, repeats: Sequence[int]
-) -> DataFile:
-    stem = file.path.rpartition("/")[2].removesuffix(".parquet")
-    name = f"{stem}-{hashlib.sha256(str(list(repeats)).encode()).hexdigest()[:8]}"
-    if found := find_file(warehouse, RAW_CRAWL, partition, name):
-        return found
-    rows = pq.read_table(warehouse.path(RAW_CRAWL, file.path), filesystem=warehouse.filesystem, partitioning=None)
-    marked = set(repeats)
-    mask = pa.array([row in marked for row in range(rows.num_rows)])
-    for column, value in (
-        ("outcome", REJECTED),
-        ("reason", "repeat"),
-        ("detail", "the same sample stands earlier in this partition"),
-    ):
-        at = rows.schema.get_field_index(column)
-        rows = rows.set_column(at, RAW_CRAWL.schema.field(column), pc.if_else(mask, value, rows[column]))
-    return write_file(warehouse, RAW_CRAWL, partition, name, rows)
+def _base(path: str) -> str:
+    """The shard that a data file is of: files that a retry or the marking of repeats wrote have more after a dot."""
+    return path.rpartition("/")[2].partition(".")[0]

@@ -35,14 +35,28 @@ class Commit:
     written: bool
 
 
-def partition_files(table: DeltaTable | None, partition: Mapping[str, str]) -> frozenset[str]:
-    """Paths, relative to the table, of the files that a partition holds now."""
+def files_of(table: DeltaTable | None, partition: Mapping[str, str]) -> list[DataFile]:
+    """The files that a partition holds at the table's version, by path."""
     if table is None:
-        return frozenset()
+        return []
     actions = pa.table(table.get_add_actions(flatten=True))
     for column, value in partition.items():
         actions = actions.filter(pc.equal(actions[f"partition.{column}"], value))
-    return frozenset(actions["path"].to_pylist())
+    columns = [name.removeprefix("partition.") for name in actions.column_names if name.startswith("partition.")]
+    return sorted(
+        (
+            DataFile(
+                row["path"], row["size_bytes"], row["num_records"], {name: row[f"partition.{name}"] for name in columns}
+            )
+            for row in actions.to_pylist()
+        ),
+        key=lambda file: file.path,
+    )
+
+
+def partition_files(table: DeltaTable | None, partition: Mapping[str, str]) -> frozenset[str]:
+    """Paths, relative to the table, of the files that a partition holds now."""
+    return frozenset(file.path for file in files_of(table, partition))
 
 
 def replace_partition(
@@ -120,7 +134,7 @@ def _try_commit(
     """One commit against the version that was looked at; False where another writer was first.
 
     Args:
-        replacing: the partition whose rows the files replace; None appends them.
+        replacing: the partition whose rows the files replace, empty for the whole table; None appends them.
     """
     try:
         table.create_write_transaction(
@@ -128,7 +142,7 @@ def _try_commit(
             mode="append" if replacing is None else "overwrite",
             schema=spec.schema,
             partition_by=list(spec.partition_by),
-            partition_filters=None if replacing is None else [(name, "=", value) for name, value in replacing.items()],
+            partition_filters=[(name, "=", value) for name, value in (replacing or {}).items()] or None,
             commit_properties=CommitProperties(custom_metadata=dict(properties), max_commit_retries=0),
         )
     except CommitFailedError:

@@ -6,10 +6,12 @@ A file that no commit names is invisible to readers: so a task may write its fil
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -65,15 +67,33 @@ def find_file(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str
 
 
 def write_file(
-    warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str], name: str, rows: pa.Table
+    warehouse: Warehouse,
+    spec: TableSpec,
+    partition: Mapping[str, str],
+    name: str,
+    rows: pa.Table | pa.RecordBatchReader,
 ) -> DataFile:
-    """Writes one file under its name only once it is whole.
+    """Writes one file under its name only once it is whole; one that a rival has put there meanwhile stays.
 
     Args:
-        rows: must have the table's file schema, column for column.
+        rows: must have the table's file schema, column for column; a reader is written as it comes.
 
     Raises:
         VeclipError: the rows do not fit the schema, or the warehouse cannot be written.
+    """
+    return claim_file(warehouse, spec, partition, name, rows)[0]
+
+
+def claim_file(
+    warehouse: Warehouse,
+    spec: TableSpec,
+    partition: Mapping[str, str],
+    name: str,
+    rows: pa.Table | pa.RecordBatchReader,
+) -> tuple[DataFile, bool]:
+    """As :func:`write_file`, and says whether the file is this call's: of two that write one name the first stays.
+
+    A file that a commit may name already is never written over: its size stands in the commit.
     """
     if not rows.schema.equals(spec.file_schema):
         raise VeclipError(
@@ -86,15 +106,36 @@ def write_file(
     scratch = f"{target}.{uuid.uuid4().hex}.tmp" if warehouse.is_local else target
     try:
         filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-        pq.write_table(rows, scratch, filesystem=filesystem, compression="zstd")
-        if scratch != target:
-            filesystem.move(scratch, target)
+        with pq.ParquetWriter(scratch, rows.schema, filesystem=filesystem, compression="zstd") as writer:
+            count = 0
+            for part in [rows] if isinstance(rows, pa.Table) else rows:
+                writer.write(part)
+                count += part.num_rows
+        ours = scratch == target or _put_in_place(scratch, target)
     except OSError as error:
         if scratch != target and filesystem.get_file_info(scratch).type == pafs.FileType.File:
             filesystem.delete_file(scratch)
         raise not_writable(warehouse.root, error) from error
+    if not ours:
+        theirs = find_file(warehouse, spec, partition, name)
+        assert theirs is not None
+        return theirs, False
     size = filesystem.get_file_info(target).size
-    return DataFile(relative, size, rows.num_rows, dict(partition))
+    return DataFile(relative, size, count, dict(partition)), True
+
+
+def _put_in_place(scratch: str, target: str) -> bool:
+    """Gives a finished file its name, unless it is taken; says whether it was free."""
+    try:
+        os.link(scratch, target)
+    except FileExistsError:
+        Path(scratch).unlink()
+        return False
+    except OSError:  # a file system without hard links
+        Path(scratch).replace(target)
+        return True
+    Path(scratch).unlink()
+    return True
 
 
 def table_of(spec: TableSpec, rows: list[dict[str, object]]) -> pa.Table:

@@ -12,8 +12,10 @@ from typing import Any
 import duckdb
 
 from veclip_pipelines.tables.schemas import REJECTED, TABLES, TableSpec
-from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
 
+#: For a column that no file of a table has yet.
+_DUCKDB_TYPES = {"int64": "BIGINT", "float": "FLOAT", "timestamp[us, tz=UTC]": "TIMESTAMPTZ"}
 #: Steps whose table holds rejects beside kept rows, with the column that names the row.
 REJECTING_STAGES = {
     "raw_crawl": "source_key",
@@ -89,10 +91,25 @@ def _create_view(
     else:
         files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
         hive = "hive_partitioning=true, hive_types_autocast=false" if spec.partition_by else "hive_partitioning=false"
-        columns = ", ".join(f'"{name}"' for name in spec.schema.names)
+        assert table is not None
+        widened = table.metadata().configuration.get(WIDENED) == "true"
+        if widened:
+            hive += ", union_by_name=true"
+        present = {field.name: field.type for field in spec.schema}
+        known = set(_columns_of(connection, files, hive)) if widened else set(present)
+        columns = ", ".join(
+            f'"{name}"' if name in known else f'NULL::{_DUCKDB_TYPES.get(str(type_), "VARCHAR")} AS "{name}"'
+            for name, type_ in present.items()
+        )
         connection.execute(
             f"CREATE VIEW {spec.name} AS SELECT {columns} FROM read_parquet([{files}], {hive})"  # noqa: S608
         )
+
+
+def _columns_of(connection: duckdb.DuckDBPyConnection, files: str, options: str) -> list[str]:
+    """Columns that at least one of the files has."""
+    found = connection.execute(f"DESCRIBE SELECT * FROM read_parquet([{files}], {options})").fetchall()  # noqa: S608
+    return [str(row[0]) for row in found]
 
 
 def _create_rejects_view(connection: duckdb.DuckDBPyConnection) -> None:

@@ -67,6 +67,8 @@ _CRAWL_PARTITION = _text("crawl_partition", "the crawl partition: one crawl drop
 _ENGINE_ID = _text("engine_id", "hash of model, revision, prompt, decoding and code: see table engines", required=True)
 _RUN_ID = _text("run_id", "the Dagster run that wrote the row")
 
+_NAMED_TEXT = pa.struct([pa.field("name", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
+
 CRAWL_DROPS = _table(
     "crawl_drops",
     "a crawl drop as it was registered; the newest row of a partition is the one in force",
@@ -77,12 +79,14 @@ CRAWL_DROPS = _table(
         _text("fingerprint", "hash over the drop's file names and sizes", required=True),
         (pa.field("shards", pa.int64(), nullable=False), "number of shards"),
         (
-            pa.field("entries", pa.int64(), nullable=False),
-            "number of entries that the drop's own records name",
+            pa.field("entries", pa.int64()),
+            "number of entries that the drop's own records name; none where it keeps no record",
         ),
         _text("registered_by", "who registered it"),
         (pa.field("registered_at", _TIME, nullable=False), "when it was registered"),
         _RUN_ID,
+        _text("state", "active; pinned: rolled back, and not to be replaced by itself; retired: taken out of use"),
+        _text("label", "the data set, where its columns tell"),
     ],
     keys=("crawl_partition", "registered_at"),
 )
@@ -101,24 +105,34 @@ RAW_CRAWL = _table(
         _text("page_url", "the page that showed it"),
         _text("alt_text", "the AltText after cleaning"),
         _text("alt_text_raw", "the AltText as it came"),
-        _text("source_key", "the entry's key in its shard", required=True),
-        _text("shard_uri", "the tar that holds the picture", required=True),
+        _text("source_key", "the entry's key in its source", required=True),
+        _text("shard_uri", "the tar that holds the picture; none where there is no picture to hold"),
         (pa.field("image_offset", pa.int64()), "byte offset of the picture in the shard"),
         (pa.field("image_length", pa.int64()), "byte length of the picture"),
         _text("media_type", "media type, read from the content and not from the name"),
         (pa.field("width", pa.int32()), "width in pixels, orientation applied"),
         (pa.field("height", pa.int32()), "height in pixels, orientation applied"),
         _text("phash", "perceptual hash of the picture, 16 hex"),
-        _text("language", "language of the AltText, where it was detected"),
+        _text("language", "language of the AltText (ISO 639), by fastText's lid.176"),
         (
             pa.field("flags", pa.list_(pa.string()), nullable=False),
-            "what a recipe may filter on: empty, file_name",
+            "what a recipe may filter on: empty, file_name, boilerplate, too_short, too_long, email, phone",
         ),
+        _text("source_uri", "file of the drop that the entry was read from"),
+        _text("final_url", "where a fetched picture was found after redirects, where that is not its url"),
+        (pa.field("fetched_at", _TIME), "when the picture was fetched, where it was"),
+        (pa.field("language_confidence", pa.float32()), "confidence of the language, 0 to 1"),
+        (
+            pa.field("nsfw_score", pa.float32()),
+            "probability that the picture is not safe for work, where it was scored",
+        ),
+        (pa.field("captions", pa.list_(_NAMED_TEXT)), "captions that the drop brought along, by their column"),
+        _text("extra", "the drop's other columns, JSON"),
         *_OUTCOME_COLUMNS,
         _CRAWL_PARTITION,
     ],
     partition_by=("crawl_partition",),
-    keys=("source_key", "shard_uri"),
+    keys=("source_key", "source_uri"),
 )
 
 _CAPTION_COLUMNS = [
@@ -154,6 +168,33 @@ VECAP = _table(
         *_CAPTION_COLUMNS,
     ],
     partition_by=("crawl_partition", "engine_id"),
+    keys=("sample_id",),
+)
+
+DUPLICATE_PAIRS = _table(
+    "duplicate_pairs",
+    "two perceptual hashes that are near, one of them of this partition's pictures",
+    [
+        _text("low", "the smaller of the two hashes, 16 hex", required=True),
+        _text("high", "the larger", required=True),
+        (pa.field("distance", pa.int32(), nullable=False), "bits in which they differ"),
+        _CRAWL_PARTITION,
+    ],
+    partition_by=("crawl_partition",),
+    keys=("low", "high"),
+)
+
+DUPLICATES = _table(
+    "duplicates",
+    "a sample whose picture another sample has too, the same or nearly",
+    [
+        _text("group_id", "the group's representative: its smallest sample_id", required=True),
+        _text("sample_id", "the member", required=True),
+        _text("exact_id", "smallest sample_id whose picture has the very same bytes", required=True),
+        _text("image_sha256", "the member's picture", required=True),
+        _text("phash", "its perceptual hash", required=True),
+        (pa.field("distance", pa.int32(), nullable=False), "bits in which its hash differs from the representative's"),
+    ],
     keys=("sample_id",),
 )
 
@@ -272,6 +313,8 @@ TABLES: dict[str, TableSpec] = {
         RAW_CRAWL,
         CONCEPT_CAPTIONS,
         VECAP,
+        DUPLICATE_PAIRS,
+        DUPLICATES,
         ENGINES,
         TRAINING_SETS,
         CHECKPOINTS,

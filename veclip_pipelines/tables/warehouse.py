@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.tables.schemas import TableSpec
 
+#: Table property: not all of its files have all of its columns.
+WIDENED = "veclip.widened"
 _PARTITION_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 
@@ -101,7 +104,23 @@ class Warehouse:
             else:
                 table = self.open(spec)
         assert table is not None
+        self._add_columns(spec, table)
         return table
+
+    def _add_columns(self, spec: TableSpec, table: DeltaTable) -> None:
+        """Adds the columns that a newer version of this program declares to a table that an older one made."""
+        present = {field.name for field in table.schema().fields}
+        missing = [field for field in DeltaSchema.from_arrow(spec.schema).fields if field.name not in present]
+        if not missing:
+            return
+        try:
+            table.alter.add_columns(missing)
+            # Files that were written before lack them: whoever reads must look for columns by name, file by file.
+            table.alter.set_table_properties({WIDENED: "true"}, raise_if_not_exists=False)
+        except (DeltaError, OSError) as error:
+            table.update_incremental()  # a rival may have added them
+            if not {field.name for field in missing} <= {field.name for field in table.schema().fields}:
+                raise not_writable(self.root, error) from error
 
 
 def not_writable(root: str, error: BaseException) -> VeclipError:

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from builders import DropEntry, numbered_entries, picture, write_drop
+from builders import DropEntry, index, numbered_entries, picture, write_drop
 from PIL import Image
 
 from veclip_pipelines.captioning import concept, fusion
 from veclip_pipelines.captioning.stage import StageResult
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.crawl.index import index_drop
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.profiles import EngineProfile
@@ -67,7 +66,7 @@ def fuser(monkeypatch: pytest.MonkeyPatch) -> Fuser:
 
 def crawl(warehouse: Warehouse, folder: Path, entries: list[DropEntry]) -> str:
     drop = inspect_drop(str(write_drop(folder, entries)))
-    index_drop(warehouse, drop, folder.name, HereRunner(), properties={})
+    index(warehouse, drop, folder.name)
     return folder.name
 
 
@@ -157,7 +156,7 @@ def test_a_replaced_drop_keeps_what_it_still_has(tmp_path: Path, warehouse: Ware
     key = crawl(warehouse, tmp_path / "one", numbered_entries(4))
     describe(warehouse, key)
     drop = inspect_drop(str(write_drop(tmp_path / "grown", numbered_entries(6, first=2))))
-    index_drop(warehouse, drop, key, HereRunner(), properties={})
+    index(warehouse, drop, key)
     result = describe(warehouse, key)
     assert (result.reused, result.computed, describer.seen) == (2, 4, 8)
     rows = read_rows(

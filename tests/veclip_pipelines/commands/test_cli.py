@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import DropEntry, numbered_entries, write_drop
+from builders import DropEntry, index, numbered_entries, write_drop
 
 from veclip_pipelines.crawl.drops import inspect_drop, register_drop
-from veclip_pipelines.crawl.index import index_drop
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -43,7 +41,7 @@ def registered(tmp_path: Path, warehouse: Warehouse) -> Path:
     )
     drop = inspect_drop(str(folder))
     register_drop(warehouse, drop, "crawl-1", run_id="r", registered_by="me")
-    index_drop(warehouse, drop, "crawl-1", HereRunner(), properties={})
+    index(warehouse, drop, "crawl-1")
     return folder
 
 

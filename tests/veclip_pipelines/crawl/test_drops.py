@@ -13,7 +13,7 @@ from veclip_pipelines.crawl.drops import (
     inspect_drop,
     list_drops,
     register_drop,
-    registered_uri,
+    registered_drop,
 )
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -21,7 +21,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 def test_a_drop_is_told_by_its_shards(tmp_path: Path) -> None:
     drop = inspect_drop(str(write_drop(tmp_path / "crawl-7", numbered_entries(13))))
-    assert (len(drop.shards), drop.entries, drop.format) == (2, 13, "img2dataset-webdataset")
+    assert (len(drop.sources), drop.entries, drop.format) == (2, 13, "img2dataset-webdataset")
     assert default_partition_key(drop) == "crawl-7"
 
 
@@ -54,10 +54,10 @@ def test_a_drop_is_registered_once(tmp_path: Path, warehouse: Warehouse) -> None
         check_new(warehouse, other, "a")
     check_new(warehouse, other, "a", replace=True)
     register_drop(warehouse, other, "a", run_id="r2", registered_by="me")
-    assert [row["uri"] for row in list_drops(warehouse)] == [other.uri]
-    assert registered_uri(warehouse, "a") == other.uri
+    assert [known.uri for known in list_drops(warehouse)] == [other.uri]
+    assert registered_drop(warehouse, "a").uri == other.uri
     with pytest.raises(UsageError, match="no crawl drop is registered as partition 'zz'"):
-        registered_uri(warehouse, "zz")
+        registered_drop(warehouse, "zz")
 
 
 def test_a_drop_that_grew_may_be_registered_again(tmp_path: Path, warehouse: Warehouse) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import DropEntry, numbered_entries, picture, write_drop
+from builders import DropEntry, index, numbered_entries, picture, write_drop
 
-from veclip_pipelines.crawl import index
+from veclip_pipelines.crawl import index as indexing
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.crawl.index import index_drop, sample_id_of
+from veclip_pipelines.crawl.rows import sample_id_of
 from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.tables.query import content_version, read_rows
 from veclip_pipelines.tables.schemas import RAW_CRAWL
@@ -38,7 +38,7 @@ def test_rows_in_are_rows_kept_and_rejected(tmp_path: Path, warehouse: Warehouse
         DropEntry("IMG_2041.jpg", picture(12)),
     ]
     drop = inspect_drop(str(write_drop(tmp_path / "drop", entries, per_shard=5)))
-    result = index_drop(warehouse, drop, "p", HereRunner(), properties={})
+    result = index(warehouse, drop, "p")
     rows = read_rows(warehouse, "SELECT * FROM raw_crawl ORDER BY source_key", tables=["raw_crawl"])
     assert (len(rows), result.shards_read, result.changed) == (len(entries), 3, True)
     reasons = {
@@ -52,7 +52,11 @@ def test_rows_in_are_rows_kept_and_rejected(tmp_path: Path, warehouse: Warehouse
     }
     assert [row["reason"] for row in rows if row["alt_text_raw"] == "twice"] == [None, "repeat"]
     flags = {row["alt_text_raw"]: row["flags"] for row in rows}
-    assert (flags[""], flags["IMG_2041.jpg"], flags["html"]) == (["empty"], ["file_name"], [])
+    assert (flags[""], flags["IMG_2041.jpg"], flags["html"]) == (
+        ["empty"],
+        ["file_name", "too_short"],
+        ["too_short"],
+    )
     kept = next(row for row in rows if row["alt_text_raw"] == "IMG_2041.jpg")
     assert (kept["media_type"], kept["width"], kept["height"], len(kept["phash"])) == ("image/png", 48, 40, 16)
 
@@ -60,8 +64,8 @@ def test_rows_in_are_rows_kept_and_rejected(tmp_path: Path, warehouse: Warehouse
 def test_a_rerun_of_an_unchanged_drop_reads_and_writes_nothing(tmp_path: Path, warehouse: Warehouse) -> None:
     entries = [*numbered_entries(7), *numbered_entries(1)]
     drop = inspect_drop(str(write_drop(tmp_path / "drop", entries, per_shard=4)))
-    first = index_drop(warehouse, drop, "p", HereRunner(), properties={})
-    again = index_drop(warehouse, drop, "p", HereRunner(), properties={})
+    first = index(warehouse, drop, "p")
+    again = index(warehouse, drop, "p")
     assert (again.shards_read, again.shards_found, again.changed) == (0, 2, False)
     assert again.delta_version == first.delta_version
 
@@ -75,9 +79,9 @@ def test_a_crash_between_shards_and_commit_is_taken_up(tmp_path: Path, warehouse
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        index_drop(warehouse, drop, "p", Crashing(), properties={})
+        index(warehouse, drop, "p", Crashing())
     assert read_rows(warehouse, "SELECT * FROM raw_crawl", tables=["raw_crawl"]) == []
-    result = index_drop(warehouse, drop, "p", HereRunner(), properties={})
+    result = index(warehouse, drop, "p")
     assert (result.shards_found, result.shards_read) == (1, 1)
     assert len(read_rows(warehouse, "SELECT * FROM raw_crawl", tables=["raw_crawl"])) == 8
 
@@ -86,7 +90,7 @@ def test_sample_ids_do_not_depend_on_shards_or_partition(tmp_path: Path, warehou
     entries = [DropEntry(f"t{n}", picture(n), url=f"https://x.example/{n}") for n in range(6)]
     for name, per_shard in (("a", 6), ("b", 2)):
         drop = inspect_drop(str(write_drop(tmp_path / name, entries, per_shard=per_shard)))
-        index_drop(warehouse, drop, name, HereRunner(), properties={})
+        index(warehouse, drop, name)
     rows = read_rows(
         warehouse,
         "SELECT crawl_partition, list(sample_id ORDER BY alt_text) AS ids FROM raw_crawl GROUP BY 1",
@@ -97,9 +101,9 @@ def test_sample_ids_do_not_depend_on_shards_or_partition(tmp_path: Path, warehou
 
 def test_a_new_code_version_indexes_again(tmp_path: Path, warehouse: Warehouse, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     drop = inspect_drop(str(write_drop(tmp_path / "drop", numbered_entries(3))))
-    index_drop(warehouse, drop, "p", HereRunner(), properties={})
+    index(warehouse, drop, "p")
     before = content_version(warehouse, RAW_CRAWL, {"crawl_partition": "p"})
-    monkeypatch.setattr(index, "CODE_VERSION", "raw_crawl.next")
-    result = index_drop(warehouse, drop, "p", HereRunner(), properties={})
+    monkeypatch.setattr(indexing, "CODE_VERSION", "raw_crawl.next")
+    result = index(warehouse, drop, "p")
     assert (result.shards_read, result.changed) == (1, True)
     assert content_version(warehouse, RAW_CRAWL, {"crawl_partition": "p"}) == before

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from builders import index
 from PIL import Image
 
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.crawl.index import index_drop
 from veclip_pipelines.demo.sample_crawl import sample_drops, write_sample_benchmark, write_sample_drops
 from veclip_pipelines.evaluation.karpathy import read_benchmark
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.pictures import decode
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -22,7 +21,7 @@ pytest.importorskip("skimage")
 def test_the_crawl_has_what_a_crawl_has(tmp_path: Path, warehouse: Warehouse) -> None:
     drops = write_sample_drops(tmp_path)
     for folder in drops:
-        index_drop(warehouse, inspect_drop(str(folder)), folder.name, HereRunner(), properties={})
+        index(warehouse, inspect_drop(str(folder)), folder.name)
     rows = read_rows(warehouse, "SELECT * FROM raw_crawl", tables=["raw_crawl"])
     kept = [row for row in rows if row["outcome"] == "kept"]
     assert len(drops) == 2

@@ -6,13 +6,11 @@ import io
 from pathlib import Path
 
 import pytest
-from builders import DropEntry, numbered_entries, picture, write_drop
+from builders import DropEntry, index, numbered_entries, picture, write_drop
 from PIL import Image
 from starlette.testclient import TestClient
 
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.crawl.index import index_drop
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import append_new
@@ -27,7 +25,7 @@ EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 def client(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> TestClient:
     entries = [DropEntry(EVIL, picture(1)), *numbered_entries(30, first=5), DropEntry("half", b"x")]
     drop = inspect_drop(str(write_drop(tmp_path / "drop", entries)))
-    index_drop(warehouse, drop, "crawl-1", HereRunner(), properties={})
+    index(warehouse, drop, "crawl-1")
     return TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1:3080")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.tables import data_files
-from veclip_pipelines.tables.data_files import table_of, write_file
+from veclip_pipelines.tables.data_files import claim_file, table_of, write_file
 from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key
 
@@ -32,14 +32,24 @@ def test_rows_of_another_schema_are_refused(warehouse: Warehouse) -> None:
 
 
 def test_a_full_disk_leaves_no_file_behind(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(table: pa.Table, where: str, **_: object) -> None:
-        Path(where).write_bytes(b"PAR1 half")
+    def full(writer: pq.ParquetWriter, table: pa.Table) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(data_files.pq, "write_table", full)
+    monkeypatch.setattr(data_files.pq.ParquetWriter, "write", full)
     with pytest.raises(VeclipError, match="No space left"):
         write_file(warehouse, VECAP, PARTITION, "a", table_of(VECAP, []))
     assert [path for path in Path(warehouse.root).rglob("*") if path.is_file()] == []
+
+
+def test_of_two_that_write_one_name_the_first_stays(warehouse: Warehouse) -> None:
+    """Its size may stand in a commit already: a file is never written over."""
+    first, ours = claim_file(
+        warehouse, VECAP, PARTITION, "a", table_of(VECAP, [{"sample_id": "s", "input_hash": "h", "outcome": "kept"}])
+    )
+    again, ours_too = claim_file(warehouse, VECAP, PARTITION, "a", table_of(VECAP, []))
+    assert (ours, ours_too) == (True, False)
+    assert (again.size, again.rows) == (first.size, 1)
+    assert len([path for path in Path(warehouse.root).rglob("*") if path.is_file()]) == 1
 
 
 @pytest.mark.parametrize("key", ["", "a/b", "..", ".hidden", "-x", "a b", "ä", "x" * 129, "a\n"])

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import numbered_entries, write_drop
+from builders import index, numbered_entries, write_drop
 from transformers import AutoTokenizer, CLIPModel
 
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.crawl.index import index_drop
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.recipe import ModelSettings, Recipe, TrainingSettings
@@ -50,7 +48,7 @@ RECIPE = Recipe.model_validate(
 @pytest.fixture
 def training_set(tmp_path: Path, warehouse: Warehouse) -> str:
     drop = inspect_drop(str(write_drop(tmp_path / "drop", numbered_entries(10))))
-    index_drop(warehouse, drop, "p", HereRunner(), properties={})
+    index(warehouse, drop, "p")
     texts = [ResolvedText("alt_text", 1.0, None, None)]
     made = make_training_set(warehouse, RECIPE, texts, input_versions(warehouse, RECIPE, "h", texts), properties={})
     return made.set_version

@@ -1,0 +1,78 @@
+"""The pictures of a list of entries: fetched by URL, or read from the drop's folder, and packed as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, zip_longest
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import fsspec
+
+from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.fetch.batch import fetch_all
+from veclip_pipelines.crawl.policy import FetchPolicy
+
+#: A loose picture's file is not read beyond this: what is larger is rejected like a body that is too large.
+_MAX_BYTES = 256 * 2**20
+
+
+def with_pictures(entries: Iterable[Entry], drop_uri: str, policy: FetchPolicy) -> Iterator[Entry]:
+    """Each entry with its picture or a fault: those with a fault first, then loose files, then URLs as they arrive.
+
+    A URL that several entries name is fetched once.
+    """
+    by_url: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.fault is not None:
+            yield entry
+        elif entry.picture_path is not None:
+            yield _loose(entry, drop_uri)
+        else:
+            by_url.setdefault(entry.url or "", []).append(entry)
+    for url, fetched in fetch_all(_by_turns(list(by_url)), policy):
+        for entry in by_url.pop(url):
+            if fetched.data is None:
+                detail = f"{fetched.detail} ({fetched.tries} tries)" if fetched.tries > 1 else fetched.detail
+                yield replace(entry, fault=(fetched.reason, detail))
+            else:
+                yield replace(entry, image=fetched.data, final_url=fetched.final_url)
+
+
+def _by_turns(urls: list[str]) -> list[str]:
+    """URLs host by host in turns, so that one host's limit does not hold up the others behind it."""
+    hosts: dict[str, list[str]] = {}
+    for url in urls:
+        hosts.setdefault(_host(url), []).append(url)
+    return [url for url in chain.from_iterable(zip_longest(*hosts.values())) if url is not None]
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
+def _loose(entry: Entry, drop_uri: str) -> Entry:
+    """A picture of the drop's own folder. What a stranger's table names is never followed out of that folder."""
+    path = PurePosixPath((entry.picture_path or "").replace("\\", "/"))
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        return replace(entry, fault=("outside_folder", "the table names a file outside of the drop's folder"))
+    uri = f"{drop_uri.rstrip('/')}/{path}"
+    filesystem, place = fsspec.core.url_to_fs(uri)
+    try:
+        if "://" not in drop_uri and not _is_inside(place, drop_uri):
+            return replace(entry, fault=("outside_folder", "a link leads out of the drop's folder"))
+        if filesystem.size(place) > _MAX_BYTES:
+            return replace(entry, fault=("too_many_bytes", f"more than {_MAX_BYTES}"))
+        return replace(entry, image=filesystem.cat_file(place))
+    except FileNotFoundError:
+        return replace(entry, fault=("missing_picture", "the drop has no file of that name"))
+    except OSError as error:
+        return replace(entry, fault=("unreadable_picture", type(error).__name__))
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())

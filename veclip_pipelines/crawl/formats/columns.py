@@ -1,0 +1,128 @@
+"""Columns by name: which column of a stranger's table is the URL, the text, a caption that exists already.
+
+Names are those of DataComp, LAION-400M/2B/COCO, COYO, Recap-DataComp-1B and CapsFusion, in any case and order; what is not
+named here is kept as ``extra``. Recap-DataComp's newer files have more columns than its older: readers by position break.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.errors import UsageError
+
+_URL = ("url", "image_url", "img_url", "image")
+_TEXT = ("text", "caption", "alt_text", "alt", "alttext", "org_caption", "laion_2b", "title")
+_PAGE = ("page_url", "page", "source_url")
+_KEY = ("key", "uid", "sample_id", "id")
+_PATH = ("file_name", "filename", "filepath", "file", "path", "image_path", "image_file", "image")
+#: Captions that somebody's model made: column, and what it is.
+CAPTION_COLUMNS = {
+    "re_caption": "Recap-DataComp-1B: the picture described by a LLaVA",
+    "re_caption_condition_diverse_topk": "Recap-DataComp-1B: described with the AltText in view",
+    "top_caption": "LAION-COCO: the best of several BLIP captions",
+    "laion_coco": "CapsFusion: the LAION-COCO caption",
+    "capsfusion": "CapsFusion: AltText and BLIP caption fused",
+    "vecap": "VeCap-300M: AltText and LLaVA caption fused",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The part that each column of a table plays, by the column's own name."""
+
+    url: str | None
+    text: str | None
+    page: str | None
+    key: str | None
+    path: str | None
+    captions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str], where: str, *, need: str) -> Columns:
+        """Finds the columns.
+
+        Args:
+            where: the file, for the message.
+            need: "url" or "path": what an entry must have to be of use.
+
+        Raises:
+            UsageError: the needed column is not among the names.
+        """
+        by_name = {name.lower(): name for name in reversed(names)}
+
+        def first(candidates: Sequence[str]) -> str | None:
+            return next((by_name[name] for name in candidates if name in by_name), None)
+
+        found = cls(
+            url=first(_URL[:-1] if need == "path" else _URL),
+            text=first(_TEXT),
+            page=first(_PAGE),
+            key=first(_KEY),
+            path=first(_PATH) if need == "path" else None,
+            captions=tuple(by_name[name] for name in CAPTION_COLUMNS if name in by_name),
+        )
+        if getattr(found, need) is None:
+            wanted = _URL if need == "url" else _PATH
+            raise UsageError(
+                f"{where} has no column for the picture's {need}: one of {', '.join(wanted)} was looked for, "
+                f"and its columns are {', '.join(names) or 'none'}."
+            )
+        if found.text is None and not found.captions:
+            raise UsageError(
+                f"{where} has no column with a text: one of {', '.join((*_TEXT, *CAPTION_COLUMNS))} was looked for, "
+                f"and its columns are {', '.join(names)}."
+            )
+        return found
+
+    def entry(self, row: Mapping[str, Any], number: int) -> Entry:
+        """A row as an entry; a row without a picture's place, or with one that is no text, has a fault."""
+        used = {self.url, self.text, self.page, self.key, self.path, *self.captions}
+        key = row.get(self.key) if self.key else None
+        url, path = self._text(row, self.url), self._text(row, self.path)
+        missing = not (path if self.path else url)
+        return Entry(
+            source_key=str(key) if key not in (None, "") else f"{number:09d}",
+            url=url,
+            alt_text_raw=self._text(row, self.text) or "",
+            page_url=self._text(row, self.page),
+            picture_path=path,
+            fault=("no_picture_named", f"row {number} names no picture") if missing else None,
+            captions={name.lower(): text for name in self.captions if (text := self._text(row, name))},
+            extra={name: plain(value) for name, value in row.items() if name not in used and value is not None},
+        )
+
+    @staticmethod
+    def _text(row: Mapping[str, Any], name: str | None) -> str | None:
+        value = row.get(name) if name else None
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return value if isinstance(value, str) else None
+
+
+def plain(value: Any) -> object:
+    """A value as JSON has it: what JSON lacks (times, decimals, bytes, not-a-number) becomes text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, date | datetime | Decimal):
+        return str(value)
+    return str(value)
+
+
+def extra_json(extra: Mapping[str, object]) -> str | None:
+    """The extra columns as they are kept in a row."""
+    return json.dumps(extra, ensure_ascii=False, sort_keys=True) if extra else None

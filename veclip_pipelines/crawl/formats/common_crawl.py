@@ -1,0 +1,192 @@
+"""Common Crawl's WARC (pages) and WAT (their extracted links): pictures with an AltText, and the page that shows them.
+
+A picture without an AltText is no image-text pair and no entry, as in cc2dataset. A page whose header or head opts out gives
+entries with the reason opted_out, which are never fetched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urljoin
+
+import fsspec
+import msgspec
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+from resiliparse.parse.encoding import detect_encoding
+from resiliparse.parse.html import HTMLTree
+
+from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.fetch.directives import opted_out
+from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.listing import Listing
+from veclip_pipelines.crawl.policy import OPT_OUTS
+
+_WAT = (".wat", ".wat.gz")
+_WARC = (".warc", ".warc.gz")
+_MAX_PAGE = 8 * 2**20
+
+
+class _Link(msgspec.Struct):
+    path: Any = None
+    url: Any = None
+    alt: Any = None
+
+
+class _Head(msgspec.Struct):
+    base: Any = msgspec.field(name="Base", default=None)
+    metas: Any = msgspec.field(name="Metas", default=None)
+
+
+class _Html(msgspec.Struct):
+    links: list[_Link] = msgspec.field(name="Links", default_factory=list)
+    head: _Head = msgspec.field(name="Head", default_factory=_Head)
+
+
+class _Response(msgspec.Struct):
+    html: _Html | None = msgspec.field(name="HTML-Metadata", default=None)
+    headers: Any = msgspec.field(name="Headers", default=None)
+
+
+class _Payload(msgspec.Struct):
+    response: _Response | None = msgspec.field(name="HTTP-Response-Metadata", default=None)
+
+
+class _WarcHeader(msgspec.Struct):
+    uri: str | None = msgspec.field(name="WARC-Target-URI", default=None)
+
+
+class _Envelope(msgspec.Struct):
+    payload: _Payload = msgspec.field(name="Payload-Metadata")
+    header: _WarcHeader = msgspec.field(name="WARC-Header-Metadata", default_factory=_WarcHeader)
+
+
+class _Wat(msgspec.Struct):
+    envelope: _Envelope = msgspec.field(name="Envelope")
+
+
+#: Only what is named above becomes Python objects: the rest of a record, most of it, is passed over while it is parsed.
+_DECODER = msgspec.json.Decoder(_Wat)
+
+
+def detect(listing: Listing) -> Sources | None:
+    files = listing.ending(*_WAT, *_WARC)
+    return Sources(tuple(files), None) if files else None
+
+
+def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
+    """Entries of a WARC or WAT. A file that breaks off gives a last entry that says so."""
+    is_wat = path.lower().endswith(_WAT)
+    kind = WarcRecordType.metadata if is_wat else WarcRecordType.response
+    at = 0
+    with fsspec.open(join(drop_uri, path), "rb") as file:
+        try:
+            for record in ArchiveIterator(file, record_types=kind, parse_http=not is_wat):
+                at = record.stream_pos
+                found = _of_wat(record.reader.read()) if is_wat else _of_page(record)
+                for number, entry in enumerate(found):
+                    yield _keyed(entry, f"{at}-{number}")
+        except Exception as error:
+            # The reader raises its own kinds and more on the same damage; what came before stays.
+            detail = f"the archive breaks off after the record at {at}: {type(error).__name__}"
+            yield Entry(f"{at}-end", None, "", fault=("broken_source", detail))
+
+
+def _keyed(entry: Entry, key: str) -> Entry:
+    return Entry(key, entry.url, entry.alt_text_raw, fault=entry.fault, page_url=entry.page_url)
+
+
+def _of_wat(data: bytes) -> Iterator[Entry]:
+    # Most records have no picture with an AltText: those are never parsed.
+    if b"IMG@/src" not in data or b'"alt"' not in data:
+        return
+    envelope = _envelope(data)
+    if envelope is None:
+        yield Entry("", None, "", fault=("malformed_row", "the WAT record is no JSON of the known form"))
+        return
+    response, page = envelope.payload.response, envelope.header.uri or ""
+    if response is None or response.html is None:
+        return
+    html = response.html
+    links = [link for link in html.links if link.path == "IMG@/src" and isinstance(link.alt, str) and link.alt.strip()]
+    if not links:
+        return
+    base = urljoin(page, html.head.base) if isinstance(html.head.base, str) else page
+    refused = opted_out(_pairs(response.headers, _metas(html.head.metas)), OPT_OUTS, tdm=True)
+    for link in links:
+        yield _entry(page, base, link.url, link.alt, refused)
+
+
+def _envelope(data: bytes) -> _Envelope | None:
+    """What a record says; one with invalid UTF-8 in some page's text is read with replacement characters."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return _DECODER.decode(data).envelope
+    try:
+        return msgspec.convert(json.loads(data.decode("utf-8", "replace")), _Wat).envelope
+    except (ValueError, msgspec.ValidationError, RecursionError):
+        return None
+
+
+def _pairs(headers: Any, metas: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    found = [(str(name), str(value)) for name, value in headers.items()] if isinstance(headers, Mapping) else []
+    return found + metas
+
+
+def _metas(metas: Any) -> list[tuple[str, str]]:
+    if not isinstance(metas, list):
+        return []
+    return [(str(m.get("name") or ""), str(m.get("content") or "")) for m in metas if isinstance(m, Mapping)]
+
+
+def _of_page(record: Any) -> Iterator[Entry]:
+    http = record.http_headers
+    if http is None or http.status_code != 200 or "html" not in (record.http_content_type or ""):
+        return
+    page = record.headers.get("WARC-Target-URI", "")
+    body = record.reader.read(_MAX_PAGE)
+    if b"alt" not in body and b"ALT" not in body:
+        return
+    document = HTMLTree.parse_from_bytes(body, record.http_charset or detect_encoding(body) or "utf-8").document
+    if document is None:
+        return
+    images = document.get_elements_by_tag_name("img")
+    base_tags = document.get_elements_by_tag_name("base")
+    base = urljoin(page, base_tags[0].getattr("href") or "") if len(base_tags) else page
+    metas = [
+        ((meta.getattr("name") or ""), (meta.getattr("content") or ""))
+        for meta in document.get_elements_by_tag_name("meta")
+    ]
+    refused = opted_out([*http.astuples(), *metas], OPT_OUTS, tdm=True)
+    for image in images:
+        alt = image.getattr("alt") or ""
+        if alt.strip():
+            yield _entry(page, base, _source_of(image), alt, refused)
+
+
+def _source_of(image: Any) -> str | None:
+    """Where the picture is: lazy loaders leave src empty, or put a data: placeholder there."""
+    for name in ("src", "data-src", "data-original", "data-lazy-src"):
+        value = image.getattr(name)
+        if value and value.strip() and not value.strip().lower().startswith("data:"):
+            return str(value)
+    srcset = (image.getattr("srcset") or image.getattr("data-srcset") or "").split()
+    return srcset[0].rstrip(",") if srcset else image.getattr("src")
+
+
+def _entry(page: str, base: str, source: Any, alt: str, refused: str | None) -> Entry:
+    fault: tuple[str, str] | None = None
+    try:
+        url = urljoin(base, source.strip()) if isinstance(source, str) and source.strip() else ""
+    except ValueError:  # an address with broken brackets
+        url = ""
+    if not url.startswith(("http://", "https://")):
+        fault = ("no_picture_url", f"the picture's address is no http URL: {url[:60]!r}")
+        url = ""
+    if refused:
+        fault = ("opted_out", refused)
+    return Entry("", url or None, alt, fault=fault, page_url=page or None)
+
+
+COMMON_CRAWL = DropFormat("common-crawl", "listed", detect, read_entries)

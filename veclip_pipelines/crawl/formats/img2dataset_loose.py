@@ -1,0 +1,123 @@
+"""img2dataset's other two outputs: ``files`` (one folder a shard) and ``parquet`` (the bytes in a column jpg, png or webp)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.columns import CAPTION_COLUMNS, plain
+from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
+from veclip_pipelines.crawl.formats.webdataset import read_sidecar, stated_count
+from veclip_pipelines.errors import UsageError
+
+_BYTES = ("jpg", "png", "webp")
+_STATS = re.compile(r"(?:.*/)?(\d{5,})_stats\.json")
+_KNOWN = {
+    "url", "caption", "text", "page_url", "key", "status", "error_message", "width", "height", "original_width",
+    "original_height", "exif", "sha256", *_BYTES, *CAPTION_COLUMNS,
+}  # fmt: skip
+_READ_ROWS = 256
+
+
+def detect_files(listing: Listing) -> Sources | None:
+    """Told by stats beside folders of the same number."""
+    return _detect(listing, lambda shard: any(path.startswith(f"{shard}/") for path in listing.paths))
+
+
+def detect_parquet(listing: Listing) -> Sources | None:
+    """Told by stats beside Parquet files with a column of pictures."""
+    return _detect(listing, lambda shard: _has_bytes(listing.at(f"{shard}.parquet")))
+
+
+def _detect(listing: Listing, is_shard: Any) -> Sources | None:
+    stats = {path.removesuffix("_stats.json"): path for path in listing.paths if _STATS.fullmatch(path)}
+    if not stats or listing.ending(".tar"):
+        return None
+    sidecars = {path.removesuffix(".parquet") for path in listing.ending(".parquet")}
+    if not is_shard(min(stats)):
+        return None
+    if unfinished := sorted((sidecars | _folders(listing)) - set(stats)):
+        raise UsageError(
+            f"{listing.uri} is not a finished img2dataset drop: {len(unfinished)} shards have no _stats.json "
+            f"({', '.join(unfinished[:3])}). img2dataset writes it when a shard is done: wait for it, or run it again."
+        )
+    entries = sum(stated_count(listing.at(path)) for path in stats.values())
+    return Sources(tuple(sorted(stats)), entries)
+
+
+def _folders(listing: Listing) -> set[str]:
+    return {folder for path in listing.paths if (folder := path.rpartition("/")[0]) and folder.isdigit()}
+
+
+def _has_bytes(uri: str) -> bool:
+    try:
+        with fsspec.open(uri, "rb") as file:
+            return bool(set(pq.read_schema(file).names) & set(_BYTES))
+    except (FileNotFoundError, pa.ArrowException):
+        return False
+
+
+def read_files(drop_uri: str, shard: str) -> Iterator[Entry]:
+    """The sidecar's rows, each with the loose file of its key, then loose pictures that the sidecar does not name."""
+    folder = join(drop_uri, shard)
+    filesystem, path = fsspec.core.url_to_fs(folder)
+    names = (
+        {str(name).rpartition("/")[2] for name in filesystem.ls(path, detail=False)}
+        if filesystem.isdir(path)
+        else set()
+    )
+    pictures = {name.partition(".")[0]: name for name in sorted(names) if name.lower().endswith(PICTURE_ENDINGS)}
+    sidecar = read_sidecar(f"{folder}.parquet")
+    for key in dict.fromkeys([*sidecar, *pictures]):
+        row: dict[str, Any] = dict(sidecar.get(key, {}))
+        if f"{key}.txt" in names:
+            with fsspec.open(f"{folder}/{key}.txt", "rb") as file:
+                row["caption"] = file.read().decode("utf-8", "replace")
+        yield _entry(key, row, _loose(folder, pictures.get(key)))
+
+
+def read_parquet(drop_uri: str, shard: str) -> Iterator[Entry]:
+    """The rows of a Parquet shard, a few hundred in memory at a time."""
+    with fsspec.open(join(drop_uri, f"{shard}.parquet"), "rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=_READ_ROWS):
+            for row in batch.to_pylist():
+                yield _entry(str(row.get("key")), row, next((row[name] for name in _BYTES if row.get(name)), None))
+
+
+def _entry(key: str, row: dict[str, Any], image: bytes | None) -> Entry:
+    status = row.get("status") or "success"
+    fault: tuple[str, str] | None = None
+    if status != "success":
+        fault, image = (str(status), str(row.get("error_message") or "")), None
+    elif image is None:
+        fault = ("missing_picture", "the drop has no picture of that key")
+    text = row.get("caption") if isinstance(row.get("caption"), str) else row.get("text")
+    return Entry(
+        key,
+        row.get("url"),
+        text if isinstance(text, str) else "",
+        image,
+        None,
+        fault,
+        page_url=row.get("page_url"),
+        captions={name: row[name] for name in CAPTION_COLUMNS if isinstance(row.get(name), str)},
+        extra={name: plain(value) for name, value in row.items() if name not in _KNOWN and value is not None},
+    )
+
+
+def _loose(folder: str, name: str | None) -> bytes | None:
+    if name is None:
+        return None
+    with fsspec.open(f"{folder}/{name}", "rb") as file:
+        return bytes(file.read())
+
+
+IMG2DATASET_FILES = DropFormat("img2dataset-files", "packed", detect_files, read_files)
+IMG2DATASET_PARQUET = DropFormat("img2dataset-parquet", "packed", detect_parquet, read_parquet)

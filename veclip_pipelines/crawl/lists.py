@@ -1,0 +1,159 @@
+"""Lists of entries: a drop's tables, JSON or archives cut into Parquet files of some thousand entries each.
+
+One object of 30 million pairs is taken in in flat memory, and then fetched by many workers. The lists are scratch: they are
+found again by a run that follows a crash, and removed when the partition is committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import join
+from veclip_pipelines.crawl.formats.columns import extra_json
+from veclip_pipelines.crawl.formats.registry import format_named
+from veclip_pipelines.crawl.places import is_there, put_bytes
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("source_key", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("page_url", pa.string()),
+        pa.field("picture_path", pa.string()),
+        pa.field("alt_text_raw", pa.string(), nullable=False),
+        pa.field("captions", pa.string()),
+        pa.field("extra", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+_CHUNK = 1_000
+
+
+@dataclass(frozen=True)
+class ListTask:
+    """One source of a drop, to be cut into lists.
+
+    Attributes:
+        base: where its lists go; ``-000000.parquet`` and so on are added.
+    """
+
+    drop_uri: str
+    format: str
+    path: str
+    base: str
+    entries_per_list: int
+
+
+@dataclass(frozen=True)
+class EntryList:
+    """One list: where it is, the source it was cut from, its number there, its entries."""
+
+    uri: str
+    source_uri: str
+    number: int
+    entries: int
+
+
+def listed_before(task: ListTask) -> list[EntryList] | None:
+    """What an earlier task cut the source into, by its record; the lists themselves may be gone since. None: nothing yet."""
+    record = f"{task.base}.json"
+    if not is_there(record):
+        return None
+    with fsspec.open(record, "rt") as file:
+        counts = json.load(file)["entries"]
+    source_uri = join(task.drop_uri, task.path)
+    return [EntryList(f"{task.base}-{number:06d}.parquet", source_uri, number, n) for number, n in enumerate(counts)]
+
+
+def list_source(task: ListTask) -> list[EntryList]:
+    """Cuts one source into lists, unless an earlier task has and they are there. Runs on a worker."""
+    found = listed_before(task)
+    if found is not None and all(is_there(item.uri) for item in found):
+        return found
+    counts = [
+        _write(f"{task.base}-{number:06d}.parquet", part)
+        for number, part in enumerate(_parts(_entries(task), task.entries_per_list))
+    ]
+    # Last: what it names is there and whole.
+    put_bytes(f"{task.base}.json", json.dumps({"entries": counts}).encode())
+    found = listed_before(task)
+    assert found is not None
+    return found
+
+
+def read_list(uri: str) -> Iterator[Entry]:
+    """The entries of a list, in their order."""
+    with fsspec.open(uri, "rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=_CHUNK):
+            yield from (_entry(row) for row in batch.to_pylist())
+
+
+def _entries(task: ListTask) -> Iterator[Entry]:
+    return format_named(task.format).read(task.drop_uri, task.path)
+
+
+def _parts(entries: Iterator[Entry], size: int) -> Iterator[list[pa.RecordBatch]]:
+    """Batches of each list. Entries become Arrow as they come: the memory of a list is that of its texts alone."""
+    batches: list[pa.RecordBatch] = []
+    chunk: list[dict[str, object]] = []
+    count = 0
+    for entry in entries:
+        chunk.append(_row(entry))
+        count += 1
+        if len(chunk) == _CHUNK or count == size:
+            batches.append(pa.RecordBatch.from_pylist(chunk, schema=_SCHEMA))
+            chunk = []
+        if count == size:
+            yield batches
+            batches, count = [], 0
+    if chunk:
+        batches.append(pa.RecordBatch.from_pylist(chunk, schema=_SCHEMA))
+    if batches:
+        yield batches
+
+
+def _write(uri: str, batches: list[pa.RecordBatch]) -> int:
+    table = pa.Table.from_batches(batches, schema=_SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    put_bytes(uri, sink.getvalue())
+    return int(table.num_rows)
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    fault = entry.fault or (None, None)
+    row = {
+        "source_key": entry.source_key,
+        "url": entry.url,
+        "page_url": entry.page_url,
+        "picture_path": entry.picture_path,
+        "alt_text_raw": entry.alt_text_raw,
+        "captions": extra_json(entry.captions),
+        "extra": extra_json(entry.extra),
+        "reason": fault[0],
+        "detail": fault[1],
+    }
+    return {
+        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
+        for name, value in row.items()
+    }
+
+
+def _entry(row: dict[str, str | None]) -> Entry:
+    return Entry(
+        source_key=row["source_key"] or "",
+        url=row["url"],
+        alt_text_raw=row["alt_text_raw"] or "",
+        fault=None if row["reason"] is None else (row["reason"], row["detail"] or ""),
+        page_url=row["page_url"],
+        picture_path=row["picture_path"],
+        captions=json.loads(row["captions"] or "{}"),
+        extra=json.loads(row["extra"] or "{}"),
+    )

@@ -1,0 +1,125 @@
+"""An entry as a row of raw_crawl: verified, hashed, cleaned and flagged, kept or rejected with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.columns import extra_json
+from veclip_pipelines.crawl.packing import TarPacker
+from veclip_pipelines.languages import language_of
+from veclip_pipelines.pictures import PictureError, examine
+from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
+from veclip_pipelines.texts import clean_alt_text, flags_of
+
+_CHUNK = 1_000
+
+
+def sample_id_of(url: str | None, source_key: str, alt_text_raw: str, image_sha256: str | None) -> str:
+    """32 hex of SHA-256 over URL (or source key), raw AltText and image_sha256.
+
+    Stable over re-ingest and over partitions. Each part is preceded by its length, so that no two triples collide by
+    where one part ends and the next begins.
+    """
+    digest = hashlib.sha256()
+    for part in (url or source_key, alt_text_raw, image_sha256 or ""):
+        data = part.encode("utf-8", "replace")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """Makes the rows of one shard.
+
+    Attributes:
+        source_uri: the drop's file that the entries come from.
+        shard_uri: the tar that holds, or will hold, the pictures.
+        packer: where pictures go that are in no tar yet; None where rows point into the drop's own.
+        nsfw: whether pictures are scored.
+    """
+
+    source_uri: str
+    shard_uri: str
+    packer: TarPacker | None = None
+    nsfw: bool = False
+    fetched_at: datetime | None = None
+
+    def row(self, entry: Entry) -> dict[str, object]:
+        """The row of one entry."""
+        alt_text = clean_alt_text(entry.alt_text_raw)
+        language, confidence = language_of(alt_text)
+        row: dict[str, object] = {
+            "url": _storable(entry.url),
+            "page_url": _storable(entry.page_url),
+            "final_url": _storable(entry.final_url),
+            "alt_text": alt_text,
+            "alt_text_raw": _storable(entry.alt_text_raw),
+            "source_key": _storable(entry.source_key),
+            "source_uri": self.source_uri,
+            "language": language,
+            "language_confidence": confidence,
+            "flags": flags_of(alt_text),
+            "captions": [{"name": name, "text": _storable(text)} for name, text in sorted(entry.captions.items())],
+            "extra": _storable(extra_json(entry.extra)),
+            "fetched_at": self.fetched_at,
+            "outcome": KEPT,
+        }
+        fault = entry.fault
+        if entry.image is not None:
+            fault = self._look(entry, entry.image, row) or fault
+        if fault is not None:
+            row |= {"outcome": REJECTED, "reason": fault[0][:64], "detail": _storable(fault[1][:500])}
+        sha256 = row.get("image_sha256")
+        row["sample_id"] = sample_id_of(
+            entry.url, entry.source_key, entry.alt_text_raw, None if sha256 is None else str(sha256)
+        )
+        return row
+
+    def _look(self, entry: Entry, data: bytes, row: dict[str, object]) -> tuple[str, str] | None:
+        """Verifies the picture and fills in what is known of it; returns the fault of one that cannot be used."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        row["image_sha256"] = sha256
+        offset = entry.image_offset
+        try:
+            facts = examine(data)
+        except PictureError as error:
+            fault: tuple[str, str] | None = (error.reason, error.detail)
+        else:
+            fault = None
+            row |= {name: getattr(facts, name) for name in ("media_type", "width", "height", "phash")}
+            if self.packer is not None:
+                offset = self.packer.add(sha256, facts.media_type, data)
+            if self.nsfw:
+                from veclip_pipelines.engines.nsfw import nsfw_score
+
+                row["nsfw_score"] = nsfw_score(data)
+        if offset is not None:
+            row |= {"shard_uri": self.shard_uri, "image_offset": offset, "image_length": len(data)}
+        return fault
+
+
+def rows_table(rows: Iterable[dict[str, object]]) -> pa.Table:
+    """Rows as an Arrow table, converted some at a time: dictionaries of a whole shard would take ten times the memory."""
+    batches: list[pa.RecordBatch] = []
+    chunk: list[dict[str, object]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _CHUNK:
+            batches.append(pa.RecordBatch.from_pylist(chunk, schema=RAW_CRAWL.file_schema))
+            chunk = []
+    batches.append(pa.RecordBatch.from_pylist(chunk, schema=RAW_CRAWL.file_schema))
+    return pa.Table.from_batches(batches, schema=RAW_CRAWL.file_schema)
+
+
+def _storable(text: str | None) -> str | None:
+    """A text that Parquet can hold: lone surrogates cannot be written as UTF-8."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
