@@ -85,6 +85,15 @@ def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnect
     return Finding(finding.passed and rows[0] == rows[1] > 0, finding.says, finding.figures)
 
 
+def groups_are_of_kept_samples(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """Each group has several samples, all of them kept, and is named by the smallest."""
+    rows = connection.execute(
+        "SELECT group_id FROM duplicates GROUP BY group_id HAVING count(*) < 2 OR min(sample_id) <> group_id "
+        "UNION SELECT group_id FROM duplicates ANTI JOIN (SELECT sample_id FROM raw_crawl WHERE outcome = 'kept') USING (sample_id)"
+    ).fetchall()
+    return _none_of(rows, "groups are not as they should be")
+
+
 def schema_is_as_declared(table: str) -> Check:
     """A check that the Delta table has the declared columns and types."""
 
@@ -196,7 +205,7 @@ def _none_of(rows: list[tuple[object, ...]], what: str) -> Finding:
 
 
 def _checks_of(
-    asset: str, partitions: dg.PartitionsDefinition[str], checks: dict[str, tuple[Check, bool]]
+    asset: str, partitions: dg.PartitionsDefinition[str] | None, checks: dict[str, tuple[Check, bool]]
 ) -> dg.AssetChecksDefinition:
     with warnings.catch_warnings():
         # partitions_def of a check is in preview; the release is pinned, and each process would print it five times.
@@ -220,7 +229,7 @@ def _checks_of(
         with duckdb.connection() as connection:
             for key in context.selected_asset_check_keys:
                 check, blocking = checks[key.name]
-                finding = check(warehouse, connection, context.partition_key)
+                finding = check(warehouse, connection, context.partition_key if partitions else "all")
                 yield dg.AssetCheckResult(
                     asset_key=key.asset_key,
                     check_name=key.name,
@@ -248,6 +257,14 @@ asset_checks: list[dg.AssetChecksDefinition] = [
                 _described(schema_is_as_declared("raw_crawl"), "The table has the declared columns."),
                 True,
             ),
+        },
+    ),
+    _checks_of(
+        "duplicates",
+        None,
+        {
+            "groups_are_of_kept_samples": (groups_are_of_kept_samples, False),
+            "schema": (_described(schema_is_as_declared("duplicates"), "The table has the declared columns."), True),
         },
     ),
     _checks_of(

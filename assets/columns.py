@@ -31,6 +31,8 @@ _LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {
         "route": [("raw_crawl", "alt_text"), ("concept_captions", "text")],
         "crawl_partition": [("raw_crawl", "crawl_partition")],
     },
+    "duplicates": {column: [("raw_crawl", column)] for column in ("sample_id", "image_sha256", "phash")}
+    | {"group_id": [("raw_crawl", "sample_id"), ("raw_crawl", "phash")], "distance": [("raw_crawl", "phash")]},
     "training_sets": {
         "sample_id": [("raw_crawl", "sample_id")],
         "image_sha256": [("raw_crawl", "image_sha256")],

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from assets.automation import CARRY_ON
 from assets.columns import table_metadata
 from assets.inputs import DEFAULT_CONCEPT, concept_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
@@ -12,6 +13,7 @@ from resources.delta_lake import DeltaLakeResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
+from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.captioning.stage import StageResult
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
 
@@ -29,6 +31,7 @@ class ConceptCaptionsConfig(dg.Config):
 @dg.asset(
     partitions_def=crawl_partitions,
     deps=["raw_crawl", "concept_prompts", "concept_profiles"],
+    automation_condition=CARRY_ON,
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},
     owners=OWNERS,
@@ -51,7 +54,11 @@ def concept_captions(
     inputs = concept_inputs(warehouse, key, engine)
     work = Materialisation(context, warehouse, home.settings(), CONCEPT_CAPTIONS, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
-        result = caption_partition(warehouse, engine, key, runner, properties=commit_properties(context, CODE_VERSION))
+        properties = commit_properties(context, CODE_VERSION)
+        if engine.profile.is_imported:
+            result = import_partition(warehouse, CONCEPT_CAPTIONS, engine, key, runner, properties=properties)
+        else:
+            result = caption_partition(warehouse, engine, key, runner, properties=properties)
     return work.finish(
         {"crawl_partition": key, "engine_id": engine.engine_id},
         rows_in=result.rows,

@@ -14,8 +14,9 @@ from veclip_pipelines.crawl.index import Crawl
 from veclip_pipelines.crawl.policy import CrawlPolicy, crawl_policy
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.nsfw import nsfw_engine
+from veclip_pipelines.engines.profiles import profile_catalogue
 from veclip_pipelines.engines.prompts import Purpose
-from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.evaluation import retrieval
 from veclip_pipelines.evaluation.karpathy import benchmark_folders, read_benchmark
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, set_version_of
@@ -68,10 +69,20 @@ def concept_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec) -> 
     }
 
 
-def vecap_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec, concept: EngineSpec) -> dict[str, str]:
+def fused_concepts(settings: Settings, engine: EngineSpec, concept_profile: str) -> EngineSpec | None:
+    """The engine whose concept captions a fusion engine fuses; none for imported VeCap, which came fused."""
+    return None if engine.profile.is_imported else concept_engine(settings, concept_profile)
+
+
+def vecap_inputs(
+    warehouse: Warehouse, partition: str, engine: EngineSpec, concept: EngineSpec | None
+) -> dict[str, str]:
+    raw_crawl = {f"raw_crawl/{partition}": content_version(warehouse, RAW_CRAWL, {"crawl_partition": partition})[0]}
+    if concept is None:
+        return {**raw_crawl, "engine": engine.engine_id}
     concept_partition = {"crawl_partition": partition, "engine_id": concept.engine_id}
     return {
-        f"raw_crawl/{partition}": content_version(warehouse, RAW_CRAWL, {"crawl_partition": partition})[0],
+        **raw_crawl,
         f"concept_captions/{partition}/{concept.engine_id}": content_version(
             warehouse, CONCEPT_CAPTIONS, concept_partition
         )[0],
@@ -97,8 +108,13 @@ class RecipeInputs:
 
 
 def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> RecipeInputs:
-    catalogue = recipe_catalogue(settings)
-    recipe = catalogue.load(recipe_name)
+    recipe = recipe_catalogue(settings).load(recipe_name)
+    profiles = profile_catalogue(settings)
+    for text in recipe.texts:
+        if text.source == "vecap" and not text.concept_engine and not profiles.load(text.engine or "").is_imported:
+            raise UsageError(
+                f"recipe {recipe_name!r}: VeCap by {text.engine!r} needs the concept_engine whose captions were fused"
+            )
     texts = tuple(
         ResolvedText(
             text.source,

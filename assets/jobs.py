@@ -6,8 +6,10 @@ from pydantic import Field
 from assets.configuration import configuration_assets
 from assets.materialisation import launched_by
 from assets.partitions import CRAWL
+from assets.run_log import refuse_in_flight
 from resources.delta_lake import DeltaLakeResource
 from veclip_pipelines.crawl.drops import check_new, inspect_drop, register_drop
+from veclip_pipelines.crawl.history import retire, roll_back
 
 CRAWL_ASSETS = ("raw_crawl", "concept_captions", "vecap")
 RECIPE_ASSETS = ("training_sets", "checkpoints", "benchmark_scores")
@@ -15,6 +17,10 @@ CONFIGURATION = "configuration"
 CAPTIONS = "captions"
 MODELS = "models"
 REGISTER = "register_crawl_drop"
+INDEX = "index_crawl_drop"
+DUPLICATES = "find_duplicates"
+ROLL_BACK = "roll_back_crawl_partition"
+RETIRE = "retire_crawl_partition"
 
 
 class CrawlDropConfig(dg.Config):
@@ -55,12 +61,76 @@ def register_crawl_drop() -> None:
     register_drop_op()
 
 
+class PartitionConfig(dg.Config):
+    """A crawl partition."""
+
+    crawl_partition: str = Field(description="Key of the crawl partition.")
+
+
+class RollBackConfig(PartitionConfig):
+    """A crawl partition, and what it goes back to."""
+
+    run_id: str = Field(
+        default="", description="Run whose raw_crawl is wanted; empty: the content before the present one."
+    )
+
+
+@dg.op(description="Puts a crawl partition back to an earlier content, in all tables that hold captions of it.")
+def roll_back_op(context: dg.OpExecutionContext, config: RollBackConfig, delta_lake: DeltaLakeResource) -> None:
+    warehouse, key = delta_lake.warehouse(), config.crawl_partition
+    refuse_in_flight(context.instance, key, but=context.run_id)
+    by = launched_by(context.run.tags)
+    for put_back in roll_back(warehouse, key, config.run_id or None, run_id=context.run_id, by=by):
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key=put_back.asset,
+                partition=key,
+                description=f"rolled back to the content of run {put_back.of_run}",
+                metadata={"rows_kept": put_back.rows_kept, "rows_rejected": put_back.rows_rejected},
+                tags={"dagster/data_version": put_back.data_version},
+            )
+        )
+
+
+@dg.op(description="Takes a crawl partition out of use: no table holds rows of it from then on.")
+def retire_op(context: dg.OpExecutionContext, config: PartitionConfig, delta_lake: DeltaLakeResource) -> None:
+    warehouse, key = delta_lake.warehouse(), config.crawl_partition
+    refuse_in_flight(context.instance, key, but=context.run_id)
+    rows = retire(warehouse, key, run_id=context.run_id, by=launched_by(context.run.tags))
+    # Last: a partition that Dagster does not know has no rows either.
+    if context.instance.has_dynamic_partition(CRAWL, key):
+        context.instance.delete_dynamic_partition(CRAWL, key)
+    context.log.info("crawl partition %s is retired: %s", key, rows)
+
+
+@dg.job(name=ROLL_BACK, description="Puts a crawl partition back to an earlier content, and pins it there.")
+def roll_back_crawl_partition() -> None:
+    roll_back_op()
+
+
+@dg.job(name=RETIRE, description="Takes a crawl partition out of use.")
+def retire_crawl_partition() -> None:
+    retire_op()
+
+
 _unpartitioned = dg.AssetSelection.assets(
     *(asset.key for asset in configuration_assets if asset.partitions_def is None)
 )
 
 jobs = [
     register_crawl_drop,
+    roll_back_crawl_partition,
+    retire_crawl_partition,
+    dg.define_asset_job(
+        INDEX,
+        selection=dg.AssetSelection.assets("raw_crawl"),
+        description="A crawl partition from its drop to raw_crawl alone.",
+    ),
+    dg.define_asset_job(
+        DUPLICATES,
+        selection=dg.AssetSelection.assets("duplicates"),
+        description="Duplicate pictures over all crawl partitions.",
+    ),
     dg.define_asset_job(
         CONFIGURATION,
         selection=_unpartitioned,

@@ -11,26 +11,47 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.backfills import (
+    BackfillState,
+    backfill_state,
+    cancel_backfill,
+    daemon_runs,
+    request_backfill,
+)
 from assets.inputs import (
     DEFAULT_CONCEPT,
     DEFAULT_FUSION,
     checkpoint_inputs,
     concept_engine,
     concept_inputs,
+    fused_concepts,
     fusion_engine,
     raw_crawl_inputs,
     score_inputs,
     training_set_inputs,
     vecap_inputs,
 )
-from assets.jobs import CAPTIONS, CONFIGURATION, CRAWL_ASSETS, MODELS, RECIPE_ASSETS, REGISTER
+from assets.jobs import (
+    CAPTIONS,
+    CONFIGURATION,
+    CRAWL_ASSETS,
+    DUPLICATES,
+    INDEX,
+    MODELS,
+    RECIPE_ASSETS,
+    REGISTER,
+    RETIRE,
+    ROLL_BACK,
+)
 from assets.materialisation import LAUNCHED_BY_TAG
 from assets.partitions import CRAWL, RECIPE
 from assets.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, launch_token
 from assets.sensors import detect_configuration_changes
 from resources.home import HomeResource
 from veclip_pipelines.crawl.drops import list_drops
-from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.crawl.duplicates import duplicates_inputs
+from veclip_pipelines.crawl.policy import crawl_policy
+from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.lineage.provenance import is_current
 from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.settings import Settings
@@ -117,10 +138,11 @@ class Launcher:
             concept_engine(self._settings, concept_profile),
             fusion_engine(self._settings, fusion_profile),
         )
+        fused = fused_concepts(self._settings, fusion, concept_profile)
         inputs = {
             "raw_crawl": lambda: raw_crawl_inputs(self._settings, self._warehouse, partition),
             "concept_captions": lambda: concept_inputs(self._warehouse, partition, concept),
-            "vecap": lambda: vecap_inputs(self._warehouse, partition, fusion, concept),
+            "vecap": lambda: vecap_inputs(self._warehouse, partition, fusion, fused),
         }
         return self._stale(CRAWL_ASSETS, partition, inputs)
 
@@ -145,13 +167,61 @@ class Launcher:
         self, partition: str, assets: Sequence[str], concept_profile: str, fusion_profile: str, watch: Watch
     ) -> RunDone:
         """Materialises crawl assets of one partition."""
-        config: dict[str, object] = {}
-        if "concept_captions" in assets:
-            config["concept_captions"] = {"config": {"engine_profile": concept_profile}}
-        if "vecap" in assets:
-            config["vecap"] = {"config": {"engine_profile": fusion_profile, "concept_profile": concept_profile}}
+        config = _engine_config(assets, concept_profile, fusion_profile)
         keys = [dg.AssetKey(asset) for asset in assets]
         return self._run(CAPTIONS, watch, assets=keys, partition=partition, run_config={"ops": config})
+
+    def index(self, partition: str, retry_reasons: Sequence[str], watch: Watch) -> RunDone:
+        """Materialises raw_crawl of one partition: all of it, or only the rows rejected for one of these reasons."""
+        config = {"ops": {"raw_crawl": {"config": {"retry_reasons": list(retry_reasons)}}}}
+        return self._run(INDEX, watch, assets=[dg.AssetKey("raw_crawl")], partition=partition, run_config=config)
+
+    def roll_back(self, partition: str, to_run: str, watch: Watch) -> RunDone:
+        """Puts a crawl partition back to an earlier content, and pins it there."""
+        config = {"crawl_partition": partition, "run_id": to_run}
+        return self._run(ROLL_BACK, watch, run_config={"ops": {"roll_back_op": {"config": config}}})
+
+    def retire(self, partition: str, watch: Watch) -> RunDone:
+        """Takes a crawl partition out of use."""
+        return self._run(RETIRE, watch, run_config={"ops": {"retire_op": {"config": {"crawl_partition": partition}}}})
+
+    def duplicates_are_stale(self) -> bool:
+        """Whether a crawl partition changed since duplicates were looked for."""
+        distance = crawl_policy(self._settings).near_duplicate_distance
+        return not is_current(self._warehouse, "duplicates", "all", duplicates_inputs(self._warehouse, distance))
+
+    def duplicates(self, watch: Watch) -> RunDone:
+        """Looks for duplicates over all crawl partitions."""
+        return self._run(DUPLICATES, watch, assets=[dg.AssetKey("duplicates")])
+
+    def select(self, selection: str, among: Sequence[str]) -> list[str]:
+        """The assets, of some, that a selection in Dagster's syntax names. Raises UsageError where it names none of them."""
+        job = dg.build_reconstructable_job(_DEFINITIONS, "job_named", (CAPTIONS,)).get_definition()
+        try:
+            keys = dg.AssetSelection.from_string(selection).resolve(job.asset_layer.asset_graph)
+        except Exception as error:  # its parser raises its own kinds, and whatever follows from a wrong name
+            raise UsageError(f"selection {selection!r} is not understood: {error}") from error
+        names = {key.to_user_string() for key in keys}
+        if not names & set(among):
+            raise UsageError(f"selection {selection!r} names none of {', '.join(among)}")
+        return [name for name in among if name in names]
+
+    def backfill(self, partitions: Mapping[str, Sequence[str]], concept_profile: str, fusion_profile: str) -> str:
+        """Asks the daemon for a backfill over many crawl partitions; its id."""
+        assets = [asset for asset in CRAWL_ASSETS if asset in partitions]
+        config = {"ops": _engine_config(assets, concept_profile, fusion_profile)}
+        count = len({key for keys in partitions.values() for key in keys})
+        title = f"{', '.join(assets)} of {count} crawl partitions"
+        return request_backfill(self.instance, partitions, user=self._user, title=title, run_config=config)
+
+    def backfill_state(self, backfill_id: str) -> BackfillState:
+        return backfill_state(self.instance, backfill_id)
+
+    def cancel_backfill(self, backfill_id: str) -> None:
+        cancel_backfill(self.instance, backfill_id)
+
+    def daemon_runs(self) -> bool:
+        return daemon_runs(self.instance)
 
     def models(self, recipe: str, assets: Sequence[str], watch: Watch) -> RunDone:
         """Materialises recipe assets of one recipe, and the recipe's own version where a set is made."""
@@ -202,6 +272,16 @@ class Launcher:
             )
         watcher.drain(result.run_id)
         return RunDone(result.run_id, result.success, watcher.durations, watcher.error)
+
+
+def _engine_config(assets: Sequence[str], concept_profile: str, fusion_profile: str) -> dict[str, object]:
+    """Run config that chooses the engines."""
+    config: dict[str, object] = {}
+    if "concept_captions" in assets:
+        config["concept_captions"] = {"config": {"engine_profile": concept_profile}}
+    if "vecap" in assets:
+        config["vecap"] = {"config": {"engine_profile": fusion_profile, "concept_profile": concept_profile}}
+    return config
 
 
 __all__ = ["DEFAULT_CONCEPT", "DEFAULT_FUSION", "Launcher", "RunDone", "StepSeen", "prepare_dagster_home"]

@@ -37,10 +37,15 @@ def commit_properties(context: dg.AssetExecutionContext, code_version: str) -> d
     return {
         "run_id": context.run_id,
         "asset": context.asset_key.to_user_string(),
-        "partition": context.partition_key,
+        "partition": partition_of(context),
         "code_version": code_version,
         "launched_by": launched_by(context.run.tags),
     }
+
+
+def partition_of(context: dg.AssetExecutionContext) -> str:
+    """The Dagster partition; "all" for an asset that has none."""
+    return context.partition_key if context.has_partition_key else "all"
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Materialisation:
             self.warehouse,
             Provenance(
                 asset=self.spec.name,
-                partition=self.context.partition_key,
+                partition=partition_of(self.context),
                 run_id=self.context.run_id,
                 inputs=self.inputs,
                 data_version=data_version,
@@ -95,7 +100,7 @@ class Materialisation:
         )
         metadata: dict[str, object] = {
             **preview,
-            "dagster/partition_row_count": rows,
+            **({"dagster/partition_row_count": rows} if self.context.has_partition_key else {}),
             "dagster/row_count": row_count(table),
             "dagster/uri": self.warehouse.uri(self.spec),
             "rows_in": rows_in,

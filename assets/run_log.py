@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import dagster as dg
 import psutil
 
+from veclip_pipelines.errors import VeclipError
+
 LAUNCH_TAG = "veclip/launch"
+_PARTITION_TAG = "dagster/partition"
 
 _POLL_SECONDS = 0.3
 _UNFINISHED = [
@@ -55,6 +58,19 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ended.append(run.run_id)
     return ended
+
+
+def partitions_in_flight(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Partition key of each run that has not ended, with the run's id."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.QUEUED]))
+    return {run.tags[_PARTITION_TAG]: run.run_id for run in runs if _PARTITION_TAG in run.tags}
+
+
+def refuse_in_flight(instance: dg.DagsterInstance, partition: str, *, but: str) -> None:
+    """Raises VeclipError where a run is at work on a partition: it is not changed under its feet."""
+    run_id = partitions_in_flight(instance).get(partition)
+    if run_id not in (None, but):
+        raise VeclipError(f"run {run_id} is at work on partition {partition!r}: wait for it or cancel it first")
 
 
 def _is_dead(token: str) -> bool:

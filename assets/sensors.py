@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from assets.automation import automation_sensor
 from assets.configuration import configuration_versions
 from assets.jobs import CONFIGURATION
+from assets.landing import landing_sensor
 from assets.partitions import RECIPE, recipe_partitions
 from resources.home import HomeResource
 from veclip_pipelines.recipe import recipe_catalogue
@@ -74,4 +76,4 @@ def configuration_sensor(context: dg.SensorEvaluationContext, home: HomeResource
     return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=additions)
 
 
-sensors = [configuration_sensor]
+sensors: list[dg.SensorDefinition] = [configuration_sensor, landing_sensor, automation_sensor]

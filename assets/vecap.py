@@ -3,9 +3,10 @@
 import dagster as dg
 from pydantic import Field
 
+from assets.automation import CARRY_ON
 from assets.columns import table_metadata
 from assets.concept_captions import stage_metadata
-from assets.inputs import DEFAULT_CONCEPT, DEFAULT_FUSION, concept_engine, vecap_inputs
+from assets.inputs import DEFAULT_CONCEPT, DEFAULT_FUSION, fused_concepts, vecap_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
 from assets.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
@@ -14,6 +15,7 @@ from resources.duckdb import DuckDBResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition
+from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.tables.schemas import VECAP
 
 
@@ -34,6 +36,7 @@ class VecapConfig(dg.Config):
 @dg.asset(
     partitions_def=crawl_partitions,
     deps=["raw_crawl", "concept_captions", "fusion_prompts", "fusion_profiles"],
+    automation_condition=CARRY_ON,
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},
     owners=OWNERS,
@@ -54,14 +57,16 @@ def vecap(
 ) -> dg.MaterializeResult[None]:
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     engine = engines.resolve(config.engine_profile, "fusion", CODE_VERSION)
-    concept = concept_engine(settings, config.concept_profile)
+    concept = fused_concepts(settings, engine, config.concept_profile)
     work = Materialisation(
         context, warehouse, settings, VECAP, CODE_VERSION, vecap_inputs(warehouse, key, engine, concept)
     )
     with dask.runner(context.run_id) as runner:
-        result = fuse_partition(
-            warehouse, engine, concept, key, runner, properties=commit_properties(context, CODE_VERSION)
-        )
+        properties = commit_properties(context, CODE_VERSION)
+        if concept is None:
+            result = import_partition(warehouse, VECAP, engine, key, runner, properties=properties)
+        else:
+            result = fuse_partition(warehouse, engine, concept, key, runner, properties=properties)
     with duckdb.connection() as connection:
         routes = connection.execute(
             "SELECT route || CASE WHEN reason IS NULL THEN '' ELSE ' after ' || reason END, count(*) FROM vecap "

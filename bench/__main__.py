@@ -7,7 +7,7 @@ import importlib
 
 from bench.report import report
 
-BENCHMARKS = ("fusion",)
+BENCHMARKS = ("index-drop", "extract-wat", "fetch", "partition-cost", "fusion")
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, help="rows to measure on")
     parser.add_argument("--keep", action="store_true", help="keep the result in bench/results/")
     arguments = parser.parse_args()
-    module = importlib.import_module(f"bench.{arguments.name}")
+    module = importlib.import_module(f"bench.{arguments.name.replace('-', '_')}")
     result, details = module.run(arguments.n) if arguments.n else module.run()
     report(result, details, keep=arguments.keep)
 

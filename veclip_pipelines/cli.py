@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from veclip_pipelines import __version__
 from veclip_pipelines.commands import crawl, services
+from veclip_pipelines.commands.backfill import backfill
 from veclip_pipelines.commands.console import err, say
 from veclip_pipelines.commands.demo import demo
 from veclip_pipelines.commands.materialize import materialize
@@ -21,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(crawl.app, name="crawl")
 app.add_typer(services.cluster, name="cluster")
 app.add_typer(services.models, name="models")
-for command in (demo, materialize, services.engines, services.serve, services.ui, services.env):
+for command in (demo, materialize, backfill, services.engines, services.serve, services.ui, services.env):
     app.command()(command)
 
 

@@ -11,6 +11,7 @@ from assets.checkpoints import checkpoints
 from assets.checks import asset_checks
 from assets.concept_captions import concept_captions
 from assets.configuration import configuration_assets
+from assets.duplicates import duplicates
 from assets.jobs import jobs
 from assets.raw_crawl import raw_crawl
 from assets.sensors import sensors
@@ -40,6 +41,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         assets=[
             *configuration_assets,
             raw_crawl,
+            duplicates,
             concept_captions,
             vecap,
             training_sets,

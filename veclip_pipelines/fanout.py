@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,31 @@ class HereRunner:
         del label
         for item in items:
             yield function(item)
+
+
+class CancelledTaskError(Exception):
+    """The run that wanted this task's result is gone."""
+
+
+def stop_if_cancelled() -> None:
+    """Ends a Dask task whose future was cancelled; outside of one it does nothing.
+
+    Dask takes tasks that wait out of its queue, and lets one that runs go on to its end, which for a shard of fetched
+    pictures can be an hour: long tasks ask here between rows or batches.
+
+    Raises:
+        CancelledTaskError: the task was cancelled.
+    """
+    worker_module = sys.modules.get("distributed.worker")
+    if worker_module is None:
+        return
+    state = worker_module.thread_state
+    execution = getattr(state, "execution_state", None)
+    if not execution:
+        return
+    task = execution["worker"].state.tasks.get(state.key)
+    if task is None or task.state == "cancelled":
+        raise CancelledTaskError(str(state.key))
 
 
 @dataclass(frozen=True)

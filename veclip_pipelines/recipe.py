@@ -17,7 +17,7 @@ class TextSource(BaseModel):
 
     Attributes:
         engine: profile of the engine that made it (concept captions and VeCap).
-        concept_engine: profile whose concept captions the VeCap was fused with.
+        concept_engine: profile whose concept captions the VeCap was fused with; none where the VeCap is imported.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,8 +31,6 @@ class TextSource(BaseModel):
     def _engines_named(self) -> TextSource:
         if self.source != "alt_text" and not self.engine:
             raise ValueError(f"source {self.source} needs an engine profile")
-        if self.source == "vecap" and not self.concept_engine:
-            raise ValueError("source vecap needs the concept_engine whose captions were fused")
         return self
 
 

@@ -91,7 +91,7 @@ def _clean_once(text: str) -> str:
 def is_file_name(text: str) -> bool:
     """Whether a text is nothing but a file name (IMG_2041.jpg, DSC00012, holiday-04.png)."""
     rest = _CAMERA_NAME.sub("", _FILE_NAME.sub("", text))
-    return bool(text.strip()) and not any(char.isalnum() for char in rest)
+    return rest != text and not any(char.isalnum() for char in rest)
 
 
 def has_file_name(text: str) -> bool:
@@ -124,14 +124,14 @@ def flags_of(alt_text: str) -> list[str]:
         return ["empty"]
     words = len(alt_text.split())
     # Scripts without spaces between words say much in one "word".
-    short = words < TOO_SHORT_WORDS and len(alt_text) < 20 and alt_text.isascii()
+    one_word = words < TOO_SHORT_WORDS and len(alt_text) < 20 and alt_text.isascii()
     found = {
         "boilerplate": _BOILERPLATE.fullmatch(alt_text) is not None,
         "email": "@" in alt_text and _EMAIL.search(alt_text) is not None,
         "file_name": is_file_name(alt_text),
         "phone": has_phone_number(alt_text),
         "too_long": words > TOO_LONG_WORDS,
-        "too_short": short,
+        "too_short": one_word or not any(char.isalnum() for char in alt_text),
     }
     return [name for name, holds in found.items() if holds]
 

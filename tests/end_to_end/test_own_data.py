@@ -63,7 +63,7 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     cluster.veclip("crawl", "add", str(write_drop(tmp_path / "own-crawl", entries)))
     assert stale(cluster)["own-crawl"] == ["raw_crawl", "concept_captions", "vecap"]
     done = cluster.veclip("materialize", *ENGINES, "--partition", "own-crawl", "--recipe", "tiny")
-    assert "2 runs launched" in done.stdout
+    assert "3 runs launched" in done.stdout
     assert "\x1b" not in done.stdout
 
     # The tables: nothing lost, every caption explained.

@@ -94,3 +94,47 @@ def test_what_is_no_product_code(text: str) -> None:
 )
 def test_the_descriptive_part(text: str, described: str) -> None:
     assert descriptive_part(text) == described
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("", ["empty"]),
+        ("a red cat on a sofa", []),
+        ("image", ["boilerplate", "too_short"]),
+        ("Photo of", ["boilerplate"]),
+        ("Click to enlarge image", ["boilerplate"]),
+        ("No image available", ["boilerplate"]),
+        ("Image 3 of 12", ["boilerplate"]),
+        ("placeholder", ["boilerplate", "too_short"]),
+        ("photo of a dog", []),
+        ("the logo of the band", []),
+        ("cat", ["too_short"]),
+        ("東京タワー", []),
+        ("🐈 🐈", ["too_short"]),
+        ("keyword " * 56, ["too_long"]),
+        ("write to me@shop.example today", ["email"]),
+        ("call +49 30 1234567 now", ["phone"]),
+        ("call (030) 123 45 67", ["phone"]),
+        ("tel 555-123-4567", ["phone"]),
+        ("holiday 2019-04-02 at the sea", []),
+        ("the years 2020 2021 2022", []),
+        ("router 192.168.1.1 setup", []),
+        ("ISBN 978-3-16-148410-0 book", []),
+        ("@handle on a wall", []),
+    ],
+)
+def test_flags(text: str, flags: list[str]) -> None:
+    assert flags_of(clean_alt_text(text)) == flags
+
+
+def test_steps_come_in_their_order() -> None:
+    """Entities before mojibake, both before what is invisible, white space and the cap last."""
+    assert clean_alt_text("caf&Atilde;&copy;\u200b &amp;nbsp;  au   lait\x00") == "café au lait"
+    assert clean_alt_text("a" * 5_000) == "a" * MAX_ALT_TEXT
+    assert clean_alt_text(" " * 9_000 + "a") == "a"
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=126, min_codepoint=32, exclude_characters="&"), max_size=80))
+def test_the_short_cut_for_plain_ascii_changes_nothing(raw: str) -> None:
+    assert clean_alt_text(raw) == clean_alt_text("\u200b" + raw)

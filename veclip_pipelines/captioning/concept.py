@@ -20,7 +20,7 @@ from veclip_pipelines.captioning.stage import (
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.loading import image_text_engine
-from veclip_pipelines.fanout import Runner
+from veclip_pipelines.fanout import Runner, stop_if_cancelled
 from veclip_pipelines.pictures import PictureError, decode
 from veclip_pipelines.shards import ByteRange, read_ranges
 from veclip_pipelines.tables.query import read_rows
@@ -89,6 +89,7 @@ def _describe(task: BatchTask) -> list[Caption]:
     size = task.engine.profile.batch_rows
     captions: list[Caption] = []
     for start in range(0, len(task.units), size):
+        stop_if_cancelled()
         units = task.units[start : start + size]
         pictures = [_load(unit, data) for unit, data in zip(units, read_ranges(_places(units)), strict=True)]
         seen = [picture for picture in pictures if isinstance(picture, Image.Image)]

@@ -20,7 +20,7 @@ from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.loading import text_engine
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.fanout import Runner
+from veclip_pipelines.fanout import Runner, stop_if_cancelled
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import KEPT, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -101,6 +101,7 @@ def _fuse(task: BatchTask) -> list[Caption]:
     answers: dict[str, EngineText] = {}
     size = task.engine.profile.batch_rows
     for start in range(0, len(asked), size):
+        stop_if_cancelled()
         batch = asked[start : start + size]
         replies = text_engine(task.engine).generate([questions[digest] for digest in batch])
         answers.update(zip(batch, replies, strict=True))

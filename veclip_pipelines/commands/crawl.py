@@ -1,4 +1,4 @@
-"""veclip crawl: register crawl drops, list them, look at what was rejected."""
+"""veclip crawl: register crawl drops, list them, look at what was rejected, try it again, roll back, retire."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Annotated
 import typer
 
 from veclip_pipelines.commands import context
-from veclip_pipelines.commands.console import ProgressBoard, print_rows, rows_as_json, say
+from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_rows, rows_as_json, say
 from veclip_pipelines.crawl.drops import check_new, default_partition_key, inspect_drop, list_drops
+from veclip_pipelines.crawl.history import earlier_contents
+from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.tables.query import read_rows
 
-app = typer.Typer(no_args_is_help=True, help="Crawl drops: register, list, look at rejects.")
+app = typer.Typer(
+    no_args_is_help=True, help="Crawl drops: register, list, look at rejects and try them again, roll back, retire."
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def add(
-    folder: Annotated[str, typer.Argument(help="Folder of the drop (img2dataset webdataset output).")],
+    folder: Annotated[str, typer.Argument(help="Folder of the drop, or an fsspec URL of one.")],
     partition: Annotated[
         str | None, typer.Option(help="Key of the crawl partition; by default the folder's name.")
     ] = None,
@@ -56,13 +60,16 @@ def list_(as_json: Json = False) -> None:
 def rejects(
     as_json: Json = False,
     examples: Annotated[int, typer.Option(min=0, help="Examples of each reason.")] = 3,
+    partition: Annotated[str | None, typer.Option(help="Of this partition alone.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Of this stage alone: raw_crawl, concept_captions, ...")] = None,
 ) -> None:
     """Count what was rejected by stage, partition and reason, with examples."""
     rows = read_rows(
         context.warehouse(),
         "SELECT stage, partition_key, reason, count(*) AS rows, list(row_key ORDER BY row_key)[1:$n] AS row_keys, "
-        "list(detail ORDER BY row_key)[1:$n] AS details FROM rejects GROUP BY ALL ORDER BY stage, partition_key, rows DESC, reason",
-        {"n": examples},
+        "list(detail ORDER BY row_key)[1:$n] AS details FROM rejects WHERE ($partition IS NULL OR partition_key = $partition) "
+        "AND ($stage IS NULL OR stage = $stage) GROUP BY ALL ORDER BY stage, partition_key, rows DESC, reason",
+        {"n": examples, "partition": partition, "stage": stage},
     )
     if as_json:
         return rows_as_json(rows)
@@ -77,6 +84,84 @@ def rejects(
         for row in rows
     ]
     print_rows("Rejects", ("stage", "partition", "reason", "rows", "examples"), lines, numbers=("rows",))
+
+
+@app.command()
+def retry(
+    reason: Annotated[
+        list[str], typer.Option(help="Reason code, as veclip crawl rejects shows it; several times for several.")
+    ],
+    partition: Annotated[
+        list[str] | None, typer.Option(help="Crawl partition; default: all that have such rows.")
+    ] = None,
+) -> None:
+    """Read or fetch again only the rows of raw_crawl that were rejected for a reason, and merge them in one commit."""
+    launcher = context.launcher()
+    found = read_rows(
+        context.warehouse(),
+        "SELECT crawl_partition, count(*) AS rows FROM raw_crawl WHERE outcome = 'rejected' AND list_contains($reasons, reason) "
+        "GROUP BY 1 ORDER BY 1",
+        {"reasons": reason},
+        tables=["raw_crawl"],
+    )
+    counts = {
+        row["crawl_partition"]: row["rows"] for row in found if not partition or row["crawl_partition"] in partition
+    }
+    if not counts:
+        raise UsageError(
+            f"no row was rejected for {', '.join(reason)}. veclip crawl rejects shows which reasons there are."
+        )
+    failed = []
+    with ProgressBoard() as board:
+        for key, rows in counts.items():
+            done = launcher.index(key, reason, board.add(f"trying {rows} rows of {key} again", 2))
+            if not done.success:
+                failed.append(f"{key}: {describe_failure(done)}")
+    if failed:
+        raise VeclipError("\n".join(failed))
+    say(f"next: veclip materialize --partition {next(iter(counts))}")
+
+
+@app.command()
+def history(
+    partition: Annotated[str, typer.Argument(help="Crawl partition.")],
+    as_json: Json = False,
+) -> None:
+    """List the contents that a crawl partition has had, the newest first."""
+    rows = earlier_contents(context.warehouse(), partition)
+    if as_json:
+        return rows_as_json(rows)
+    columns = ("recorded_at", "run_id", "rows_kept", "rows_rejected", "launched_by")
+    lines = [[f"{row['recorded_at']:%Y-%m-%d %H:%M:%S}", *(row[name] for name in columns[1:])] for row in rows]
+    print_rows(f"Contents of {partition}", columns, lines, numbers=("rows_kept", "rows_rejected"))
+
+
+@app.command()
+def rollback(
+    partition: Annotated[str, typer.Argument(help="Crawl partition.")],
+    to: Annotated[
+        str, typer.Option(help="Run that made the content (veclip crawl history); default: the one before.")
+    ] = "",
+) -> None:
+    """Put a crawl partition and its captions back to an earlier content, and pin it there."""
+    with ProgressBoard() as board:
+        done = context.launcher().roll_back(partition, to, board.add(f"rolling back {partition}", 1))
+    context.require_success(done)
+    say(f"{partition} is as it was, and pinned: veclip crawl add DIR --partition {partition} takes its folder in again")
+
+
+@app.command()
+def retire(
+    partition: Annotated[str, typer.Argument(help="Crawl partition.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take a crawl partition out of use: no table holds rows of it from then on. Its drop's files stay."""
+    if not yes and not typer.confirm(f"Take {partition} out of raw_crawl and of all captions?"):
+        raise UsageError("nothing was changed")
+    with ProgressBoard() as board:
+        done = context.launcher().retire(partition, board.add(f"retiring {partition}", 1))
+    context.require_success(done)
+    say(f"{partition} is retired; training sets that have it are stale now: veclip materialize --recipe NAME")
 
 
 def registered_partition(folder: Path) -> str | None:

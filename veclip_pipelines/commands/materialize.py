@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from assets.launching import Launcher, RunDone
 
 # As in assets/inputs.py, which is not imported here: it would make veclip --help wait for Dagster.
-_CONCEPT, _FUSION = "tagger", "smollm2-fusion"
+CONCEPT, FUSION = "tagger", "smollm2-fusion"
 #: Assets whose checks are a step of their own.
-_CHECKED = {"raw_crawl", "concept_captions", "vecap", "training_sets", "benchmark_scores"}
+_CHECKED = {"raw_crawl", "duplicates", "concept_captions", "vecap", "training_sets", "benchmark_scores"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def materialize(
         list[str] | None, typer.Option(help="Crawl partition; several times for several. Default: all.")
     ] = None,
     recipe: Annotated[list[str] | None, typer.Option(help="Recipe; several times for several. Default: all.")] = None,
-    concept_engine: Annotated[str, typer.Option(help="Engine profile for concept captions.")] = _CONCEPT,
-    fusion_engine: Annotated[str, typer.Option(help="Engine profile for the fusion.")] = _FUSION,
+    concept_engine: Annotated[str, typer.Option(help="Engine profile for concept captions.")] = CONCEPT,
+    fusion_engine: Annotated[str, typer.Option(help="Engine profile for the fusion.")] = FUSION,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is stale, and launch nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
@@ -113,6 +113,8 @@ def bring_up_to_date(
             if stale := launcher.stale_captions(key, concept, fusion):
                 watch = board.add(f"crawl partition {key}", _steps(stale))
                 done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, watch)
+        if partitions and launcher.duplicates_are_stale():
+            done["duplicates"] = launcher.duplicates(board.add("duplicates", _steps(["duplicates"])))
         for name in recipes:
             if stale := launcher.stale_models(name):
                 watch = board.add(f"recipe {name}", _steps(stale))

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -84,6 +84,27 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
+    """Dagster's daemon while a command needs it, unless one runs already; with the Dask cluster that its runs work on."""
+    had_cluster = running_cluster(settings) is not None
+    processes: list[psutil.Process] = []
+    try:
+        if not had_cluster:
+            cluster_up(settings)
+        if not running:
+            processes.append(_start(_daemon_service(), settings))
+        yield
+    finally:
+        _stop(processes)
+        if not had_cluster:
+            cluster_down(settings)
+
+
+def _daemon_service() -> Service:
+    return Service("Dagster daemon", (sys.executable, "-m", "dagster._daemon", "run", "-m", _MODULE), None)
+
+
 def _services(settings: Settings, dagster_port: int, mlflow_port: int) -> list[Service]:
     python = sys.executable
     serve = urlsplit(settings.serve_url)
@@ -93,7 +114,7 @@ def _services(settings: Settings, dagster_port: int, mlflow_port: int) -> list[S
             (python, "-m", "dagster_webserver", "-m", _MODULE, "-h", "127.0.0.1", "-p", str(dagster_port)),
             f"http://127.0.0.1:{dagster_port}",
         ),
-        Service("Dagster daemon", (python, "-m", "dagster._daemon", "run", "-m", _MODULE), None),
+        _daemon_service(),
         Service(
             "veclip serve",
             (python, "-m", "veclip_pipelines.cli", "serve", "--port", str(serve.port)),

@@ -16,8 +16,11 @@ from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Reasons that another try may not meet again.
-TRANSIENT = ("timeout", "rate_limited", "server_error", "connection_error", "connection_reset", "dns_failure")
+#: Reasons that another try may not meet again: what may have passed, and what crawl.yaml decides.
+TRANSIENT = (
+    "timeout", "rate_limited", "server_error", "connection_error", "connection_reset", "dns_failure",
+    "forbidden_address", "robots_disallowed", "opted_out", "too_many_bytes", "too_many_redirects",
+)  # fmt: skip
 _SHOWN = 8
 
 
@@ -42,7 +45,7 @@ def check_success_share(warehouse: Warehouse, files: Sequence[DataFile], minimum
 
 
 def remove_transient(warehouse: Warehouse, files: Sequence[DataFile]) -> None:
-    """Removes uncommitted files that hold a failure that may have passed, so that the next run reads them again."""
+    """Removes uncommitted files that hold a failure that another try may not meet: the next run reads them again."""
     for file in files:
         reasons = set(_columns(warehouse, [file], ["reason"])["reason"].unique().to_pylist())
         if reasons & set(TRANSIENT):

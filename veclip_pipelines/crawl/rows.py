@@ -12,6 +12,7 @@ import pyarrow as pa
 from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats.columns import extra_json
 from veclip_pipelines.crawl.packing import TarPacker
+from veclip_pipelines.fanout import stop_if_cancelled
 from veclip_pipelines.languages import language_of
 from veclip_pipelines.pictures import PictureError, examine
 from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
@@ -106,10 +107,15 @@ class RowMaker:
 
 
 def rows_table(rows: Iterable[dict[str, object]]) -> pa.Table:
-    """Rows as an Arrow table, converted some at a time: dictionaries of a whole shard would take ten times the memory."""
+    """Rows as an Arrow table, converted some at a time: dictionaries of a whole shard would take ten times the memory.
+
+    Raises:
+        CancelledTaskError: the run that wanted them was cancelled.
+    """
     batches: list[pa.RecordBatch] = []
     chunk: list[dict[str, object]] = []
     for row in rows:
+        stop_if_cancelled()
         chunk.append(row)
         if len(chunk) == _CHUNK:
             batches.append(pa.RecordBatch.from_pylist(chunk, schema=RAW_CRAWL.file_schema))

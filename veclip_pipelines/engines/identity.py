@@ -54,6 +54,8 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
         raise UsageError(
             f"engine profile {name!r} makes {profile.purpose} captions, not {purpose} captions. Use one of: {', '.join(usable)}."
         )
+    if profile.is_imported:
+        return _imported(profile, code_version)
     engine_class(profile.kind, purpose)
     prompt = prompt_catalogue(settings).load(profile.prompt) if profile.prompt else None
     folder = model_folder(settings, profile)
@@ -69,6 +71,18 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     return EngineSpec(digest, profile, prompt, folder, weights, code_version)
+
+
+def _imported(profile: EngineProfile, code_version: str) -> EngineSpec:
+    """An engine without a model: it is what the data set's maker used, of which we know the name alone."""
+    identity = {
+        "kind": profile.kind,
+        "model": profile.model,
+        "revision": profile.revision,
+        "column": profile.caption_column,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    return EngineSpec(digest, profile, None, Path(), "", code_version)
 
 
 def decoding_of(profile: EngineProfile) -> dict[str, object]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from veclip_pipelines.catalogue import Catalogue
 from veclip_pipelines.engines.prompts import Purpose
 from veclip_pipelines.settings import Settings
+
+#: Kind of a profile whose captions come with the drop.
+IMPORTED = "imported"
 
 
 class Decoding(BaseModel):
@@ -33,6 +36,7 @@ class EngineProfile(BaseModel):
         threshold: for the tagger: the probability from which a class name is said.
         batch_rows: rows in one call of the model.
         task_batches: batches in one Dask task, which is also one Parquet file.
+        caption_column: for kind imported: the drop's column that holds the captions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +55,18 @@ class EngineProfile(BaseModel):
     threshold: float = Field(default=0.35, ge=0.0, le=1.0)
     batch_rows: int = Field(default=8, ge=1)
     task_batches: int = Field(default=1, ge=1)
+    caption_column: str | None = None
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its captions come with the drop, and no model is asked."""
+        return self.kind == IMPORTED
+
+    @model_validator(mode="after")
+    def _names_a_column(self) -> EngineProfile:
+        if self.is_imported != (self.caption_column is not None):
+            raise ValueError(f"caption_column belongs to kind {IMPORTED}, and only to it")
+        return self
 
 
 def profile_catalogue(settings: Settings) -> Catalogue[EngineProfile]:

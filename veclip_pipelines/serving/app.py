@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from veclip_pipelines.pictures import PictureError
-from veclip_pipelines.serving import plots, samples
+from veclip_pipelines.serving import crawl_pages, plots, samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.shards import read_ranges
@@ -106,8 +106,28 @@ def build_app(
         del request
         return _png(plots.score_bars(samples.newest_scores(warehouse)))
 
+    def rejects(request: Request) -> Response:
+        key = request.path_params["key"]
+        return page("rejects.html", key=key, rows=crawl_pages.rejects_of(warehouse, key))
+
+    def rejects_plot(request: Request) -> Response:
+        key = request.path_params["key"]
+        return _png(plots.reject_bars(crawl_pages.rejects_of(warehouse, key), key))
+
+    def duplicates(request: Request) -> Response:
+        del request
+        return page("duplicates.html", groups=crawl_pages.largest_groups(warehouse, _SHEET))
+
+    def duplicates_plot(request: Request) -> Response:
+        del request
+        return _png(plots.group_sizes(crawl_pages.duplicate_sizes(warehouse)))
+
     routes = {
         "/": index,
+        "/duplicates": duplicates,
+        "/duplicates.png": duplicates_plot,
+        "/partitions/{key}/rejects": rejects,
+        "/partitions/{key}/rejects.png": rejects_plot,
         "/scores.png": scores_plot,
         "/partitions/{key}": partition,
         "/pictures/{sha256}.jpg": picture,

@@ -57,6 +57,33 @@ def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
+def reject_bars(rejects: Sequence[Mapping[str, Any]], partition: str) -> bytes:
+    """Rejects of a partition by stage and reason."""
+    figure = Figure(figsize=(5.8, max(1.6, 0.9 + 0.26 * len(rejects))), layout="constrained")
+    axes = figure.subplots()
+    stages = sorted({str(row["stage"]) for row in rejects})
+    names = [f"{row['reason']} ({row['stage']})" for row in rejects]
+    colours = [_COLOURS[stages.index(str(row["stage"])) % 5] for row in rejects]
+    bars = axes.barh(names, [row["rows"] for row in rejects], color=colours)
+    axes.bar_label(bars, fontsize=8, padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set(xlabel="rows", title=f"rejects of {partition}" if rejects else f"no rejects of {partition}")
+    return _png(figure)
+
+
+def group_sizes(sizes: Mapping[int, int]) -> bytes:
+    """How many groups of duplicates have how many members."""
+    figure = Figure(figsize=(5.8, 2.8), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar([str(size) for size in sizes], list(sizes.values()), color=_COLOURS[0])
+    axes.bar_label(bars, fontsize=8)
+    axes.set(
+        xlabel="samples in a group", ylabel="groups", title="duplicate pictures" if sizes else "no duplicate pictures"
+    )
+    return _png(figure)
+
+
 def length_histogram(lengths: Mapping[str, Sequence[int]], title: str) -> bytes:
     """How many words the texts of a training set have, by source."""
     figure = Figure(figsize=(5.8, 2.8), layout="constrained")

@@ -115,9 +115,9 @@ def test_a_replaced_or_retired_partition_leaves_no_trace(warehouse: Warehouse) -
     put(warehouse, "b", [("s5", base ^ (2**64 - 1), "x4")])  # the link is gone, and another came
     find_duplicates(warehouse, 3, properties={})
     assert groups(warehouse) == {"s4": {"s4", "s5"}}
-    replace_partition(
-        warehouse, RAW_CRAWL, {"crawl_partition": "b"}, [], expected=partition_files(warehouse.open(RAW_CRAWL), {"crawl_partition": "b"}), properties={},
-    )  # fmt: skip
+    partition = {"crawl_partition": "b"}
+    expected = partition_files(warehouse.open(RAW_CRAWL), partition)
+    replace_partition(warehouse, RAW_CRAWL, partition, [], expected=expected, properties={})
     find_duplicates(warehouse, 3, properties={})
     assert groups(warehouse) == {}
     assert {

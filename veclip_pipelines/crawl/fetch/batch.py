@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,72 +13,78 @@ from veclip_pipelines.crawl.policy import FetchPolicy
 
 #: Results that may wait to be packed, as a share of the requests in flight: what bounds the memory.
 _WAITING = 1.0
+_STOP_SECONDS = 10.0
 
 
 def fetch_all(urls: Sequence[str], policy: FetchPolicy) -> Iterator[tuple[str, Fetched]]:
     """Fetches each URL once and yields (URL, result) in the order in which they arrive.
 
     The loop runs in a thread of its own, so that verifying and packing one picture overlaps with fetching others. When the
-    consumer is slow, fetching waits: only so many results lie in memory.
+    consumer is slow, fetching waits: only so many results lie in memory. When it stops early, requests are cut off.
     """
-    results: queue.Queue[tuple[str, Fetched] | BaseException | None] = queue.Queue(
-        maxsize=max(1, int(policy.concurrency * _WAITING))
-    )
-    stop = threading.Event()
-
-    def run() -> None:
-        try:
-            asyncio.run(_fetch(urls, policy, results, stop))
-            _put(results, None, stop)
-        except BaseException as error:  # a fault of ours: raised where the results are taken
-            _put(results, error, stop)
-
-    thread = threading.Thread(target=run, name="veclip-fetch", daemon=True)
-    thread.start()
+    fetching = _Fetching(urls, policy)
+    fetching.start()
     try:
-        while (item := results.get()) is not None:
+        while (item := fetching.results.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
-        stop.set()
-        thread.join(timeout=policy.deadline_seconds + 5)
+        fetching.stop()
 
 
-async def _fetch(
-    urls: Sequence[str],
-    policy: FetchPolicy,
-    results: queue.Queue[tuple[str, Fetched] | BaseException | None],
-    stop: threading.Event,
-) -> None:
-    pending = iter(urls)
-    loop = asyncio.get_running_loop()
+class _Fetching(threading.Thread):
+    """The event loop's thread; its results end with None, or with the error that ended it."""
 
-    async with PictureClient(policy) as client:
+    def __init__(self, urls: Sequence[str], policy: FetchPolicy) -> None:
+        super().__init__(name="veclip-fetch", daemon=True)
+        self._urls, self._policy = urls, policy
+        self.results: queue.Queue[tuple[str, Fetched] | BaseException | None] = queue.Queue(
+            maxsize=max(1, int(policy.concurrency * _WAITING))
+        )
+        self._stopped = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
 
-        async def work() -> None:
-            for url in pending:  # shared: each worker takes the next
-                if stop.is_set():
-                    return
-                item = (url, await client.fetch(url))
-                try:
-                    results.put_nowait(item)
-                except queue.Full:
-                    await loop.run_in_executor(None, _put, results, item, stop)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(policy.concurrency, len(urls))):
-                group.create_task(work())
-
-
-def _put(
-    results: queue.Queue[tuple[str, Fetched] | BaseException | None],
-    item: tuple[str, Fetched] | BaseException | None,
-    stop: threading.Event,
-) -> None:
-    while not stop.is_set():
+    def run(self) -> None:
         try:
-            results.put(item, timeout=0.2)
-            return
-        except queue.Full:
-            continue
+            asyncio.run(self._fetch())
+            self._put(None)
+        except asyncio.CancelledError:
+            pass  # nobody waits for results any more
+        except BaseException as error:  # a fault of ours: raised where the results are taken
+            self._put(error)
+
+    def stop(self) -> None:
+        """Cuts off what is under way and waits for the thread."""
+        self._stopped.set()
+        if self.is_alive() and self._loop is not None and self._main is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended by itself
+                self._loop.call_soon_threadsafe(self._main.cancel)
+        self.join(timeout=_STOP_SECONDS)
+
+    async def _fetch(self) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        pending = iter(self._urls)
+
+        async with PictureClient(self._policy) as client:
+
+            async def work() -> None:
+                for url in pending:  # shared: each worker takes the next
+                    item = (url, await client.fetch(url))
+                    try:
+                        self.results.put_nowait(item)
+                    except queue.Full:
+                        await asyncio.to_thread(self._put, item)
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._policy.concurrency, len(self._urls))):
+                    group.create_task(work())
+
+    def _put(self, item: tuple[str, Fetched] | BaseException | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.results.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue

@@ -1,0 +1,48 @@
+"""duplicates: which samples have the same picture, or nearly the same, over all crawl partitions."""
+
+import dagster as dg
+
+from assets.automation import AFTER_A_WAVE
+from assets.columns import table_metadata
+from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
+from resources.delta_lake import DeltaLakeResource
+from resources.home import HomeResource
+from veclip_pipelines.crawl.duplicates import CODE_VERSION, duplicates_inputs, find_duplicates
+from veclip_pipelines.crawl.policy import crawl_policy
+from veclip_pipelines.tables.schemas import DUPLICATES
+
+
+@dg.asset(
+    deps=[dg.AssetDep("raw_crawl", partition_mapping=dg.AllPartitionMapping())],
+    group_name="crawl",
+    kinds={"python", "duckdb", "deltalake"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    metadata=table_metadata(DUPLICATES),
+    automation_condition=AFTER_A_WAVE,
+    pool="duplicates",
+    description="Groups of samples whose pictures are the same by their bytes or nearly so by perceptual hash, as connected "
+    "components over all crawl partitions; the representative is the smallest sample_id. What a recipe does with them is its matter.",
+)
+def duplicates(
+    context: dg.AssetExecutionContext, delta_lake: DeltaLakeResource, home: HomeResource
+) -> dg.MaterializeResult[None]:
+    warehouse, settings = delta_lake.warehouse(), home.settings()
+    distance = crawl_policy(settings).near_duplicate_distance
+    inputs = duplicates_inputs(warehouse, distance)
+    work = Materialisation(context, warehouse, settings, DUPLICATES, CODE_VERSION, inputs)
+    found = find_duplicates(warehouse, distance, properties=commit_properties(context, CODE_VERSION))
+    return work.finish(
+        {},
+        rows_in=found.members,
+        changed=found.changed,
+        preview=preview(settings, "duplicates", "duplicates.png"),
+        extra={
+            "groups": found.groups,
+            "samples_in_groups": found.members,
+            "samples_with_the_bytes_of_another": found.exact,
+            "near_duplicate_distance": distance,
+            "crawl_partitions_paired": found.partitions_paired,
+            "crawl_partitions_known": found.partitions_known,
+        },
+    )

@@ -1,0 +1,150 @@
+"""veclip backfill: bring many crawl partitions up to date, having said first what it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from veclip_pipelines.commands import context
+from veclip_pipelines.commands.console import print_json, print_rows, say
+from veclip_pipelines.commands.materialize import CONCEPT, FUSION
+from veclip_pipelines.commands.supervisor import daemon
+from veclip_pipelines.crawl.drops import list_drops
+from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.lineage.rates import Estimate, estimate
+
+if TYPE_CHECKING:
+    from assets.backfills import BackfillState
+    from assets.launching import Launcher
+
+_ORDER = ("raw_crawl", "concept_captions", "vecap")
+_POLL_SECONDS = 1.0
+
+
+def backfill(
+    select: Annotated[
+        str, typer.Option(help="Assets, in Dagster's selection syntax: vecap, +vecap (with all upstream), raw_crawl+.")
+    ] = "+vecap",
+    partition: Annotated[
+        list[str] | None,
+        typer.Option(help="Crawl partition or pattern (cc-2024-*); several times for several. Default: all."),
+    ] = None,
+    concept_engine: Annotated[str, typer.Option(help="Engine profile for concept captions.")] = CONCEPT,
+    fusion_engine: Annotated[str, typer.Option(help="Engine profile for the fusion.")] = FUSION,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and launch nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
+) -> None:
+    """Materialise what is stale of many crawl partitions, one run a partition, several at a time.
+
+    Says first how many partitions and rows, hours and storage it comes to, by the rates measured so far. Ctrl-C cancels the
+    backfill and its work on the Dask cluster. One partition that fails does not hold up the others.
+    """
+    launcher = context.launcher()
+    todo = _stale(launcher, _chosen(launcher, partition), select, concept_engine, fusion_engine)
+    estimates = _estimates(todo)
+    if dry_run and as_json:
+        return print_json([vars(item) for item in estimates])
+    if not todo:
+        return say("everything that was selected is up to date")
+    _say_estimates(estimates)
+    if dry_run:
+        return None
+    if not yes and not typer.confirm("Start it?"):
+        raise UsageError("not started")
+    if "vecap" in todo or "concept_captions" in todo:
+        launcher.check_engines(concept_engine, fusion_engine)
+    with daemon(context.settings(), running=launcher.daemon_runs()):
+        state = _follow(launcher, launcher.backfill(todo, concept_engine, fusion_engine))
+    if not state.success:
+        raise VeclipError(_failure(state))
+    say(f"done: {sum(state.runs.values())} runs")
+    return None
+
+
+def _chosen(launcher: Launcher, patterns: Sequence[str] | None) -> list[str]:
+    known: list[str] = launcher.crawl_partitions()
+    if not known:
+        raise UsageError("no crawl drop is registered yet. Register one with: veclip crawl add DIR")
+    if not patterns:
+        return list(known)
+    unknown = [pattern for pattern in patterns if not any(fnmatchcase(key, pattern) for key in known)]
+    if unknown:
+        raise UsageError(f"no crawl partition is named {', '.join(unknown)}. Registered: {', '.join(known)}.")
+    return [key for key in known if any(fnmatchcase(key, pattern) for pattern in patterns)]
+
+
+def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, fusion: str) -> dict[str, list[str]]:
+    """For each selected asset the partitions in which it is stale."""
+    selected = launcher.select(select, _ORDER)
+    todo: dict[str, list[str]] = {}
+    for key in keys:
+        for asset in launcher.stale_captions(key, concept, fusion):
+            if asset in selected:
+                todo.setdefault(asset, []).append(key)
+    return todo
+
+
+def _estimates(todo: Mapping[str, Sequence[str]]) -> list[Estimate]:
+    entries = {drop.crawl_partition: drop.entries for drop in list_drops(context.warehouse())}
+    return estimate(context.warehouse(), _ORDER, todo, entries)
+
+
+def _say_estimates(estimates: Sequence[Estimate]) -> None:
+    rows = [
+        [
+            item.asset,
+            item.partitions,
+            "not counted yet" if item.rows is None else item.rows,
+            "not measured yet" if item.hours is None else f"{item.hours:.2f}",
+            "not measured yet" if item.gigabytes is None else f"{item.gigabytes:.3f}",
+            f"{item.measured_on} materialisations",
+        ]
+        for item in estimates
+    ]
+    print_rows(
+        "Backfill", ("asset", "partitions", "rows", "hours", "GB", "measured on"), rows,
+        numbers=("partitions", "rows", "hours", "GB"),
+    )  # fmt: skip
+    hours = [item.hours for item in estimates]
+    if None not in hours:
+        say(
+            f"in all some {sum(hour or 0 for hour in hours):.2f} hours, one run after the other, at the rates measured here"
+        )
+
+
+def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
+    """Waits for the end, saying how far it is. Ctrl-C cancels it, and waits until it is."""
+    say(f"backfill {backfill_id}")
+    said = ""
+    cancelling = False
+    while True:
+        try:
+            state = launcher.backfill_state(backfill_id)
+            line = ", ".join(f"{count} {status.lower()}" for status, count in sorted(state.runs.items()))
+            if line and line != said:
+                say(f"runs: {line}")
+                said = line
+            if state.ended:
+                return state
+            time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            if cancelling:
+                raise
+            cancelling = True
+            say("cancelling; once more Ctrl-C leaves it to the daemon")
+            launcher.cancel_backfill(backfill_id)
+
+
+def _failure(state: BackfillState) -> str:
+    failed = "\n".join(f"{key}: run {run_id}" for key, run_id in sorted(state.failed.items()))
+    told = "was cancelled" if state.status == "CANCELED" else f"ended as {state.status}"
+    return (
+        f"the backfill {told}. {state.error}\n{failed}\nThe Dagster UI has each run's log."
+        if failed
+        else f"the backfill {told}. {state.error}"
+    )
