@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 
 from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.query import connect, content_version
 from veclip_pipelines.tables.schemas import REJECTED, TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -90,6 +91,7 @@ class Materialisation:
                 inputs=self.inputs,
                 data_version=data_version,
                 delta_version=delta_version,
+                files=files_of(table, partition) if set(partition) == set(self.spec.partition_by) else (),
                 rows_in=rows_in,
                 rows_kept=rows - rejected,
                 rows_rejected=rejected,

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench.crawl_data import run_server, write_url_table
-from bench.index_drop import _warm_up
+from bench.index_drop import warm_up
 from bench.peers import run_peer
 from bench.report import Result
 from veclip_pipelines.cluster import cluster_down, cluster_up
@@ -66,7 +66,7 @@ def _fetch(folder: Path, home: Path, workers: int) -> tuple[int, float]:
         from distributed import Client
 
         with Client(cluster.address) as client:
-            client.run(_warm_up)
+            warm_up(client, home, cluster.workers)
             started = time.perf_counter()
             crawl = Crawl(warehouse, "p", inspect_drop(str(folder)), settings.shards, policy)
             index_drop(crawl, DaskRunner(client, "bench"), properties={})

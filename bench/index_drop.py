@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -24,6 +25,9 @@ from veclip_pipelines.crawl.index import Crawl, index_drop
 from veclip_pipelines.fanout import DaskRunner
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _PER_SHARD = 1_000
 
@@ -65,7 +69,7 @@ def _index(folder: Path, home: Path, workers: int) -> tuple[float, float]:
         from distributed import Client
 
         with Client(cluster.address) as client, _Memory(cluster.processes[1][0]) as memory:
-            client.run(_warm_up)  # models and modules are loaded once a worker's life
+            warm_up(client, home, cluster.workers)
             crawl = Crawl(Warehouse.at(settings.warehouse), "p", inspect_drop(str(folder)), settings.shards)
             started = time.perf_counter()
             index_drop(crawl, DaskRunner(client, "bench"), properties={})
@@ -75,12 +79,13 @@ def _index(folder: Path, home: Path, workers: int) -> tuple[float, float]:
         cluster_down(settings)
 
 
-def _warm_up() -> None:
-    from bench.crawl_data import photographs
-    from veclip_pipelines.crawl.entries import Entry
-    from veclip_pipelines.crawl.rows import RowMaker
-
-    RowMaker("s", "s").row(Entry("k", "u", "a text", photographs(1)[0], 0))
+def warm_up(client: Client, home: Path, workers: int) -> None:
+    """Indexes a small drop: modules and models are loaded once in a worker's life, which is long."""
+    folder = write_img2dataset_drop(home / "warm-up", 200 * workers, 100)
+    crawl = Crawl(
+        Warehouse.at(str(home / "warm-up-warehouse")), "p", inspect_drop(str(folder)), str(home / "warm-up-shards")
+    )
+    index_drop(crawl, DaskRunner(client, "warm-up"), properties={})
 
 
 class _Memory:

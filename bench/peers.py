@@ -10,7 +10,7 @@ from typing import Any
 
 _ROOT = Path(__file__).parents[1]
 _VENV = _ROOT / ".venv-peers"
-_PACKAGES = ("img2dataset==1.47.0", "cc2dataset==1.5.0", "fastwarc==2.0.1")
+_PACKAGES = ("img2dataset==1.47.0", "cc2dataset==1.5.0", "fastwarc==2.0.1", "pillow==13.0.0")
 #: img2dataset asks for an older webdataset; the one that is measured is the newest, which img2dataset does not mind.
 _WITHOUT_DEPENDENCIES = ("webdataset==1.0.2",)
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from veclip_pipelines.jpeg import quick_look
+
 #: A picture of more pixels is rejected unread: 8 bytes a pixel would be 0.7 GB.
 MAX_PIXELS = 89_478_485
 #: The decoders a stranger's bytes may reach. No vector formats, no PostScript, no plug-ins that start programs.
@@ -26,6 +28,7 @@ _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _DCT_SIDE, _HASH_SIDE = 32, 8
 #: The lowest rows of the type-II cosine transform, unscaled as scipy.fftpack has it: (8, 32).
 _DCT = 2 * np.cos(np.pi * np.outer(np.arange(_HASH_SIDE), 2 * np.arange(_DCT_SIDE) + 1) / (2 * _DCT_SIDE))
+_DCT_TURNED = np.ascontiguousarray(_DCT.T)
 
 
 class PictureError(Exception):
@@ -53,6 +56,8 @@ def examine(data: bytes) -> PictureFacts:
     Raises:
         PictureError: empty_file, not_a_picture, too_many_pixels or truncated_picture.
     """
+    if (seen := quick_look(data, _DCT_SIDE, MAX_PIXELS)) is not None:
+        return PictureFacts("image/jpeg", seen[0], seen[1], _hash_of_gray(seen[2]))
     image = _open(data)
     media_type = Image.MIME.get(image.format or "", "application/octet-stream")
     width, height = image.size
@@ -68,10 +73,20 @@ def perceptual_hash(image: Image.Image) -> str:
 
     Indexing asks it of every picture of a crawl, and imagehash builds its cosine transform anew each time.
     """
-    gray = np.asarray(image.convert("L").resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.LANCZOS), dtype=np.float64)
-    low = _DCT @ gray @ _DCT.T
-    bits = low > np.median(low)
-    return np.packbits(bits).tobytes().hex()
+    return _hash_of(np.asarray(image.convert("L").resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.LANCZOS)))
+
+
+def _hash_of_gray(gray: np.ndarray) -> str:
+    if gray.shape != (_DCT_SIDE, _DCT_SIDE):
+        return perceptual_hash(Image.fromarray(np.ascontiguousarray(gray)))
+    return _hash_of(gray)
+
+
+def _hash_of(gray: np.ndarray) -> str:
+    """The hash of 32 by 32 gray pixels: which of the 64 lowest frequencies are above their median."""
+    low = _DCT @ gray.astype(np.float64) @ _DCT_TURNED
+    ordered = np.sort(low, axis=None)
+    return np.packbits(low > (ordered[31] + ordered[32]) / 2).tobytes().hex()
 
 
 def decode(data: bytes, max_side: int | None = None) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,23 +32,19 @@ class ShardBytes(Protocol):
         ...
 
 
-class _Mapped:
-    """A local shard, mapped: a range costs one copy and no system call."""
+class _Local:
+    """A shard in a local file: one system call a range, no place of the file's own, and no mapping that counts as memory."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._map.madvise(mmap.MADV_SEQUENTIAL)
-        self.size = len(self._map)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
 
     def read_at(self, offset: int, length: int) -> bytes:
-        return self._map[offset : offset + length]
-
-    def close(self) -> None:
-        self._map.close()
+        return os.pread(self._descriptor, length, offset)
 
 
 class _Seeking:
-    """A shard on a store that fsspec knows, or an empty file, which cannot be mapped."""
+    """A shard on a store that fsspec knows."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -67,16 +63,12 @@ def open_shard(uri: str) -> BinaryIO:
 @contextmanager
 def open_bytes(uri: str) -> Iterator[ShardBytes]:
     """Opens a shard to be read by place."""
-    if "://" in uri or Path(uri).stat().st_size == 0:
+    if "://" in uri:
         with open_shard(uri) as file:
             yield _Seeking(file)
         return
-    with Path(uri).open("rb") as file:
-        mapped = _Mapped(file)
-        try:
-            yield mapped
-        finally:
-            mapped.close()
+    with Path(uri).open("rb", buffering=0) as local:
+        yield _Local(local.fileno())
 
 
 def read_ranges(ranges: Iterable[ByteRange]) -> Iterator[bytes]:

@@ -90,6 +90,8 @@ def _clean_once(text: str) -> str:
 
 def is_file_name(text: str) -> bool:
     """Whether a text is nothing but a file name (IMG_2041.jpg, DSC00012, holiday-04.png)."""
+    if "." not in text and not _DIGIT.search(text):
+        return False  # most texts: neither an ending nor a number
     rest = _CAMERA_NAME.sub("", _FILE_NAME.sub("", text))
     return rest != text and not any(char.isalnum() for char in rest)
 

@@ -60,7 +60,7 @@ def put(warehouse: Warehouse, spec: TableSpec, partition: dict[str, str], rows: 
 
 
 def note(warehouse: Warehouse, asset: str, partition: str, inputs: dict[str, str]) -> None:
-    record(warehouse, Provenance(asset, partition, "r", inputs, "d", 1, 1, 1, 0, 0.1, "1", "me"))
+    record(warehouse, Provenance(asset, partition, "r", inputs, "d", 1, (), 1, 1, 0, 0.1, "1", "me"))
 
 
 def captions(warehouse: Warehouse, spec: TableSpec, texts: dict[str, str | None]) -> None:

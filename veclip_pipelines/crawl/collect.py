@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import fsspec
+from msgspec.structs import replace
 
 from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.fetch.batch import fetch_all
 from veclip_pipelines.crawl.policy import FetchPolicy
 
 #: A loose picture's file is not read beyond this: what is larger is rejected like a body that is too large.
@@ -31,6 +30,11 @@ def with_pictures(entries: Iterable[Entry], drop_uri: str, policy: FetchPolicy) 
             yield _loose(entry, drop_uri)
         else:
             by_url.setdefault(entry.url or "", []).append(entry)
+    if not by_url:
+        return
+    # Here, as it brings aiohttp, which no other command should wait for.
+    from veclip_pipelines.crawl.fetch.batch import fetch_all
+
     for url, fetched in fetch_all(_by_turns(list(by_url)), policy):
         for entry in by_url.pop(url):
             if fetched.data is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a drop.
+class Entry(msgspec.Struct, frozen=True):
+    """One entry of a drop. A Struct, as there are hundreds of millions: a frozen dataclass takes ten times as long to make.
 
     Attributes:
         source_key: the entry's key in its source file.
@@ -31,6 +31,6 @@ class Entry:
     fault: tuple[str, str] | None = None
     page_url: str | None = None
     picture_path: str | None = None
-    captions: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, object] = field(default_factory=dict)
+    captions: Mapping[str, str] = {}
+    extra: Mapping[str, object] = {}
     final_url: str | None = None

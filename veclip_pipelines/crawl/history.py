@@ -1,13 +1,12 @@
 """A crawl partition's earlier contents: back to one of them, or out of use. Each table changes in one commit.
 
-Delta keeps the files of earlier versions until they are vacuumed; the provenance table says which version held what. A run
+Files of earlier contents stay until they are vacuumed; the provenance table says which file held what. A run
 that is killed in between is finished by running it again: both say what each table must hold, not what to change.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import pyarrow.fs as pafs
 from veclip_pipelines.crawl.drops import list_drops, registered_drop, set_state
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.lineage.provenance import Provenance, record
-from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
+from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.query import content_version, read_rows
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATE_PAIRS, RAW_CRAWL, VECAP, TableSpec
@@ -131,7 +130,7 @@ def _put_back(warehouse: Warehouse, crawl_partition: str, row: dict[str, Any], r
     partition = {"crawl_partition": crawl_partition}
     if spec is not RAW_CRAWL:
         partition["engine_id"] = inputs["engine"]
-    files = _files_at(warehouse, spec, partition, int(row["delta_version"]))
+    files = _files_of_run(warehouse, spec, partition, row)
     expected = partition_files(warehouse.open(spec), partition)
     properties = {"run_id": run_id, "rolled_back_to": row["run_id"]}
     commit = replace_partition(warehouse, spec, partition, files, expected=expected, properties=properties)
@@ -150,6 +149,7 @@ def _put_back(warehouse: Warehouse, crawl_partition: str, row: dict[str, Any], r
             inputs=inputs,
             data_version=data_version,
             delta_version=commit.version,
+            files=files,
             rows_in=row["rows_in"],
             rows_kept=row["rows_kept"],
             rows_rejected=row["rows_rejected"],
@@ -161,19 +161,18 @@ def _put_back(warehouse: Warehouse, crawl_partition: str, row: dict[str, Any], r
     return PutBack(spec.name, row["run_id"], data_version, int(row["rows_kept"]), rows - int(row["rows_kept"]))
 
 
-def _files_at(warehouse: Warehouse, spec: TableSpec, partition: dict[str, str], version: int) -> Sequence[DataFile]:
-    table = warehouse.open(spec)
-    assert table is not None
-    try:
-        table.load_as_version(version)
-    except Exception as error:  # delta-rs has no one kind for a version whose log is gone
-        raise UsageError(f"version {version} of table {spec.name} is not kept any more: {error}") from error
-    files = files_of(table, partition)
+def _files_of_run(
+    warehouse: Warehouse, spec: TableSpec, partition: dict[str, str], row: dict[str, Any]
+) -> list[DataFile]:
+    """The data files that a materialisation's rows are in. Raises UsageError where they are not kept any more."""
+    files = [DataFile(path, size, rows, partition) for path, size, rows in json.loads(row["files"] or "[]")]
     gone = [
         file.path
         for file in files
         if warehouse.filesystem.get_file_info(warehouse.path(spec, file.path)).type != pafs.FileType.File
     ]
-    if gone:
-        raise UsageError(f"{len(gone)} files of version {version} of table {spec.name} were vacuumed: {gone[0]}")
+    if gone or not files:
+        raise UsageError(
+            f"table {spec.name}: the files that run {row['run_id']} made are not kept any more ({len(gone)} were vacuumed)"
+        )
     return files

@@ -6,11 +6,12 @@ Dagster's own stale marks skip edges with 100 or more upstream partitions, so th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from veclip_pipelines.tables.commit import append_new
+from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import PROVENANCE
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -23,6 +24,7 @@ class Provenance:
     Attributes:
         inputs: version of each thing that was read: tables, engines, recipes, code.
         data_version: hash of the rows that were written.
+        files: data files that hold the rows; empty for a table that only ever grows.
     """
 
     asset: str
@@ -31,6 +33,7 @@ class Provenance:
     inputs: Mapping[str, str]
     data_version: str
     delta_version: int | None
+    files: Sequence[DataFile]
     rows_in: int
     rows_kept: int
     rows_rejected: int
@@ -41,7 +44,13 @@ class Provenance:
 
 def record(warehouse: Warehouse, provenance: Provenance) -> None:
     """Writes down one materialisation, once a run and partition."""
-    row = {**vars(provenance), "inputs": _as_json(provenance.inputs), "recorded_at": datetime.now(UTC)}
+    files = json.dumps([[file.path, file.size, file.rows] for file in provenance.files])
+    row = {
+        **vars(provenance),
+        "inputs": _as_json(provenance.inputs),
+        "files": files,
+        "recorded_at": datetime.now(UTC),
+    }
     append_new(warehouse, PROVENANCE, [row], properties={"run_id": provenance.run_id})
 
 

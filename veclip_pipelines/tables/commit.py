@@ -20,6 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from veclip_pipelines.errors import CommitConflictError
 from veclip_pipelines.tables.data_files import DataFile, table_of, write_file
+from veclip_pipelines.tables.log import COMPACT_AT, compact, trim_log
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse, not_writable
@@ -90,7 +91,7 @@ def replace_partition(
                 "Its rows stand and none of this run's were written; run it again to see whether anything is left to do."
             )
         if _try_commit(warehouse, table, spec, files, properties, replacing=partition):
-            return Commit(table.version(), written=True)
+            return Commit(table.version() + 1, written=True)
         _wait(attempt)
     raise CommitConflictError(
         f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
@@ -113,7 +114,10 @@ def append_new(
             plain = [{name: value for name, value in row.items() if name not in partition} for row in group]
             files.append(write_file(warehouse, spec, partition, uuid.uuid4().hex, table_of(spec, plain)))
         if _try_commit(warehouse, table, spec, files, properties, replacing=None):
-            return Commit(table.version(), written=True)
+            version = table.version() + 1
+            if version % COMPACT_AT == 0 and (grown := warehouse.open(spec)) is not None:
+                compact(grown)
+            return Commit(version, written=True)
         for file in files:
             warehouse.filesystem.delete_file(warehouse.path(spec, file.path))
         _wait(attempt)
@@ -149,7 +153,7 @@ def _try_commit(
         return False
     except (DeltaError, OSError) as error:
         raise not_writable(warehouse.root, error) from error
-    table.update_incremental()
+    trim_log(warehouse, spec, table.version() + 1)
     return True
 
 

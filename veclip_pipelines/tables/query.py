@@ -25,19 +25,16 @@ REJECTING_STAGES = {
 }
 
 
-def connect(
-    warehouse: Warehouse, tables: Iterable[str] | None = None, versions: Mapping[str, int] | None = None
-) -> duckdb.DuckDBPyConnection:
+def connect(warehouse: Warehouse, tables: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
     """A connection with one view a table, and ``rejects`` over the stages when all tables are asked for.
 
     Args:
         tables: names of the tables that are needed; all by default.
-        versions: Delta version to read a table at, the newest by default.
     """
     connection = duckdb.connect()
     names = list(TABLES) if tables is None else list(tables)
     for name in names:
-        _create_view(connection, warehouse, TABLES[name], (versions or {}).get(name))
+        _create_view(connection, warehouse, TABLES[name])
     if set(REJECTING_STAGES) <= set(names):
         _create_rejects_view(connection)
     return connection
@@ -75,12 +72,8 @@ def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[st
     return f"{found[1]}", int(found[0])
 
 
-def _create_view(
-    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec, version: int | None
-) -> None:
+def _create_view(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec) -> None:
     table = warehouse.open(spec)
-    if table is not None and version is not None:
-        table.load_as_version(version)
     uris = table.file_uris() if table is not None else []
     if not uris:
         connection.register(spec.name, spec.schema.empty_table())
@@ -92,7 +85,9 @@ def _create_view(
         files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
         hive = "hive_partitioning=true, hive_types_autocast=false" if spec.partition_by else "hive_partitioning=false"
         assert table is not None
-        widened = table.metadata().configuration.get(WIDENED) == "true"
+        declared = {field.name for field in table.schema().fields}
+        # Older files lack columns, or the whole table does before this version first writes to it.
+        widened = table.metadata().configuration.get(WIDENED) == "true" or not declared >= set(spec.schema.names)
         if widened:
             hive += ", union_by_name=true"
         present = {field.name: field.type for field in spec.schema}

@@ -293,6 +293,7 @@ PROVENANCE = _table(
         _text("inputs", "versions of all that was read, JSON: equal inputs need no new run", required=True),
         _text("data_version", "hash of the rows that were written", required=True),
         (pa.field("delta_version", pa.int64()), "version of the table that holds them"),
+        _text("files", "data files that hold them, JSON: path, bytes, rows; so that they can be put back"),
         (pa.field("rows_in", pa.int64(), nullable=False), "rows read"),
         (pa.field("rows_kept", pa.int64(), nullable=False), "rows kept"),
         (pa.field("rows_rejected", pa.int64(), nullable=False), "rows rejected"),

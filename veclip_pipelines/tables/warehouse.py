@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from veclip_pipelines.tables.schemas import TableSpec
 
 #: Table property: not all of its files have all of its columns.
 WIDENED = "veclip.widened"
+#: A checkpoint every ten commits, as opening a table replays the log from the last one; and no statistics of columns, which
+#: our files do not carry and which cost as much to replay as all the rest (measured: bench partition-cost).
+PROPERTIES = {"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"}
 _PARTITION_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 
@@ -93,6 +97,7 @@ class Warehouse:
                     mode="error",
                     name=spec.name,
                     description=f"one row: {spec.row}",
+                    configuration=PROPERTIES,
                     storage_options=dict(self.storage_options) or None,
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )
@@ -104,12 +109,15 @@ class Warehouse:
             else:
                 table = self.open(spec)
         assert table is not None
-        self._add_columns(spec, table)
+        self._bring_up_to_date(spec, table)
         return table
 
-    def _add_columns(self, spec: TableSpec, table: DeltaTable) -> None:
-        """Adds the columns that a newer version of this program declares to a table that an older one made."""
+    def _bring_up_to_date(self, spec: TableSpec, table: DeltaTable) -> None:
+        """Gives a table that an older version of this program made the columns and properties of this one."""
         present = {field.name for field in table.schema().fields}
+        if not present_properties(table):
+            with contextlib.suppress(DeltaError):  # a rival sets the same
+                table.alter.set_table_properties(PROPERTIES)
         missing = [field for field in DeltaSchema.from_arrow(spec.schema).fields if field.name not in present]
         if not missing:
             return
@@ -121,6 +129,12 @@ class Warehouse:
             table.update_incremental()  # a rival may have added them
             if not {field.name for field in missing} <= {field.name for field in table.schema().fields}:
                 raise not_writable(self.root, error) from error
+
+
+def present_properties(table: DeltaTable) -> bool:
+    """Whether a table has the properties that new ones get."""
+    found = table.metadata().configuration
+    return all(found.get(name) == value for name, value in PROPERTIES.items())
 
 
 def not_writable(root: str, error: BaseException) -> VeclipError:

@@ -8,7 +8,7 @@ from veclip_pipelines.lineage.provenance import Provenance, is_current, latest, 
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
-MADE = Provenance("vecap", "p", "run1", {"engine": "e1", "raw": "v1"}, "d1", 3, 5, 4, 1, 0.5, "1", "me@here")
+MADE = Provenance("vecap", "p", "run1", {"engine": "e1", "raw": "v1"}, "d1", 3, (), 5, 4, 1, 0.5, "1", "me@here")
 
 
 def test_current_means_the_same_inputs(warehouse: Warehouse) -> None:

@@ -14,7 +14,7 @@ def note(
 ) -> None:
     record(
         warehouse,
-        Provenance(asset, partition, run, {"x": version}, version, 1, rows, kept, rows - kept, seconds, "1", "me"),
+        Provenance(asset, partition, run, {"x": version}, version, 1, (), rows, kept, rows - kept, seconds, "1", "me"),
     )
 
 

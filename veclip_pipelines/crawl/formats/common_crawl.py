@@ -85,26 +85,20 @@ def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
         try:
             for record in ArchiveIterator(file, record_types=kind, parse_http=not is_wat):
                 at = record.stream_pos
-                found = _of_wat(record.reader.read()) if is_wat else _of_page(record)
-                for number, entry in enumerate(found):
-                    yield _keyed(entry, f"{at}-{number}")
+                yield from _of_wat(record.reader.read(), at) if is_wat else _of_page(record, at)
         except Exception as error:
             # The reader raises its own kinds and more on the same damage; what came before stays.
             detail = f"the archive breaks off after the record at {at}: {type(error).__name__}"
             yield Entry(f"{at}-end", None, "", fault=("broken_source", detail))
 
 
-def _keyed(entry: Entry, key: str) -> Entry:
-    return Entry(key, entry.url, entry.alt_text_raw, fault=entry.fault, page_url=entry.page_url)
-
-
-def _of_wat(data: bytes) -> Iterator[Entry]:
+def _of_wat(data: bytes, at: int) -> Iterator[Entry]:
     # Most records have no picture with an AltText: those are never parsed.
     if b"IMG@/src" not in data or b'"alt"' not in data:
         return
     envelope = _envelope(data)
     if envelope is None:
-        yield Entry("", None, "", fault=("malformed_row", "the WAT record is no JSON of the known form"))
+        yield Entry(f"{at}-0", None, "", fault=("malformed_row", "the WAT record is no JSON of the known form"))
         return
     response, page = envelope.payload.response, envelope.header.uri or ""
     if response is None or response.html is None:
@@ -113,10 +107,10 @@ def _of_wat(data: bytes) -> Iterator[Entry]:
     links = [link for link in html.links if link.path == "IMG@/src" and isinstance(link.alt, str) and link.alt.strip()]
     if not links:
         return
-    base = urljoin(page, html.head.base) if isinstance(html.head.base, str) else page
-    refused = opted_out(_pairs(response.headers, _metas(html.head.metas)), OPT_OUTS, tdm=True)
+    maker = _EntryMaker(at, page, html.head.base)
+    maker.refused = opted_out(_pairs(response.headers, _metas(html.head.metas)), OPT_OUTS, tdm=True)
     for link in links:
-        yield _entry(page, base, link.url, link.alt, refused)
+        yield maker.entry(link.url, link.alt)
 
 
 def _envelope(data: bytes) -> _Envelope | None:
@@ -140,7 +134,7 @@ def _metas(metas: Any) -> list[tuple[str, str]]:
     return [(str(m.get("name") or ""), str(m.get("content") or "")) for m in metas if isinstance(m, Mapping)]
 
 
-def _of_page(record: Any) -> Iterator[Entry]:
+def _of_page(record: Any, at: int) -> Iterator[Entry]:
     http = record.http_headers
     if http is None or http.status_code != 200 or "html" not in (record.http_content_type or ""):
         return
@@ -153,16 +147,16 @@ def _of_page(record: Any) -> Iterator[Entry]:
         return
     images = document.get_elements_by_tag_name("img")
     base_tags = document.get_elements_by_tag_name("base")
-    base = urljoin(page, base_tags[0].getattr("href") or "") if len(base_tags) else page
+    maker = _EntryMaker(at, page, base_tags[0].getattr("href") if len(base_tags) else None)
     metas = [
         ((meta.getattr("name") or ""), (meta.getattr("content") or ""))
         for meta in document.get_elements_by_tag_name("meta")
     ]
-    refused = opted_out([*http.astuples(), *metas], OPT_OUTS, tdm=True)
+    maker.refused = opted_out([*http.astuples(), *metas], OPT_OUTS, tdm=True)
     for image in images:
         alt = image.getattr("alt") or ""
         if alt.strip():
-            yield _entry(page, base, _source_of(image), alt, refused)
+            yield maker.entry(_source_of(image), alt)
 
 
 def _source_of(image: Any) -> str | None:
@@ -175,18 +169,49 @@ def _source_of(image: Any) -> str | None:
     return srcset[0].rstrip(",") if srcset else image.getattr("src")
 
 
-def _entry(page: str, base: str, source: Any, alt: str, refused: str | None) -> Entry:
-    fault: tuple[str, str] | None = None
-    try:
-        url = urljoin(base, source.strip()) if isinstance(source, str) and source.strip() else ""
-    except ValueError:  # an address with broken brackets
-        url = ""
-    if not url.startswith(("http://", "https://")):
-        fault = ("no_picture_url", f"the picture's address is no http URL: {url[:60]!r}")
-        url = ""
-    if refused:
-        fault = ("opted_out", refused)
-    return Entry("", url or None, alt, fault=fault, page_url=page or None)
+class _EntryMaker:
+    """Makes the entries of one page: its pictures' addresses in full, its keys, and its opt-out on each.
+
+    Attributes:
+        refused: the directive by which the page says no, None where it does not.
+    """
+
+    def __init__(self, at: int, page: str, base: Any) -> None:
+        self.refused: str | None = None
+        self._at, self._page, self._made = at, page, 0
+        self._base = page
+        with contextlib.suppress(ValueError):  # an address with broken brackets
+            self._base = urljoin(page, base) if isinstance(base, str) else page
+        scheme, mark, rest = self._base.partition("://")
+        # What most sources are joined to: with the page's scheme and host known, no parsing is needed for each of them.
+        self._scheme = f"{scheme}:" if mark else ""
+        self._origin = (
+            f"{scheme}://{rest.partition('/')[0]}" if mark and not set(rest.partition("/")[0]) & set("?#") else ""
+        )
+
+    def entry(self, source: Any, alt: str) -> Entry:
+        key = f"{self._at}-{self._made}"
+        self._made += 1
+        url = self._join(source.strip()) if isinstance(source, str) else ""
+        fault: tuple[str, str] | None = None
+        if not url.startswith(("http://", "https://")):
+            fault = ("no_picture_url", f"the picture's address is no http URL: {url[:60]!r}")
+            url = ""
+        if self.refused:
+            fault = ("opted_out", self.refused)
+        return Entry(key, url or None, alt, fault=fault, page_url=self._page or None)
+
+    def _join(self, source: str) -> str:
+        """As urljoin does; the plain cases without it."""
+        if "/." not in source:
+            if source.startswith(("http://", "https://")):
+                return source
+            if self._origin and source.startswith("/"):
+                return self._scheme + source if source.startswith("//") else self._origin + source
+        try:
+            return urljoin(self._base, source)
+        except ValueError:
+            return ""
 
 
 COMMON_CRAWL = DropFormat("common-crawl", "listed", detect, read_entries)
