@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help setup models demo ui test test-fast check format clean
+.PHONY: help setup models demo ui test test-fast test-full bench check format clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,13 @@ test: models ## Run all tests, the slow ones too
 
 test-fast: setup ## Run the fast tests
 	$(BIN)/pytest
+
+test-full: models ## Run all tests at their full size (200 crawl drops); the report is kept in reports/
+	mkdir -p reports
+	VECLIP_TEST_FULL=1 $(BIN)/pytest -m '' --junitxml=reports/test-full.xml
+
+bench: setup ## Measure the crawl's steps beside webdataset, cc2dataset and img2dataset; makes .venv-peers
+	for name in index-drop extract-wat fetch partition-cost; do $(BIN)/python -m bench $$name --keep || exit 1; done
 
 check: setup ## What CI checks before the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

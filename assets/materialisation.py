@@ -140,13 +140,13 @@ def reject_reasons(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str
         return dict(cursor.fetchall())
 
 
-def reasons_table(reasons: Mapping[str, int]) -> str:
+def reasons_table(reasons: Mapping[str, int], what: str = "reason") -> str:
     """Counts as a Markdown table. Reason codes can come from a drop's own files: marks of Markdown are taken out."""
     rows = [
         f"| {''.join(c for c in reason if c.isalnum() or c in '_- ')[:40]} | {count} |"
         for reason, count in reasons.items()
     ]
-    return "\n".join(["| reason | rows |", "| --- | ---: |", *rows])
+    return "\n".join([f"| {what} | rows |", "| --- | ---: |", *rows])
 
 
 def preview(settings: Settings, path: str, image: str, name: str = "preview") -> dict[str, object]:

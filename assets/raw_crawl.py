@@ -5,7 +5,7 @@ from pydantic import Field
 
 from assets.columns import table_metadata
 from assets.inputs import crawl_of, raw_crawl_inputs
-from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
 from assets.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
@@ -14,7 +14,11 @@ from veclip_pipelines.crawl.drops import registered_drop
 from veclip_pipelines.crawl.index import CODE_VERSION, index_drop
 from veclip_pipelines.crawl.retry import retry_rejects
 from veclip_pipelines.lineage.provenance import latest
+from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import RAW_CRAWL
+from veclip_pipelines.tables.warehouse import Warehouse
+
+_SHOWN = 12
 
 
 class RawCrawlConfig(dg.Config):
@@ -67,6 +71,10 @@ def raw_crawl(
             result = index_drop(crawl_of(settings, warehouse, drop), runner, properties=properties)
         rows_in, changed = result.entries, result.changed
         extra |= {"shards_read": result.shards_read, "shards_found_finished": result.shards_found}
+    extra |= {
+        "flags": dg.MetadataValue.md(reasons_table(count_by(warehouse, key, "unnest(flags)"), "flag")),
+        "languages": dg.MetadataValue.md(reasons_table(count_by(warehouse, key, "language"), "language")),
+    }
     return work.finish(
         {"crawl_partition": key},
         rows_in=rows_in,
@@ -77,3 +85,15 @@ def raw_crawl(
         },
         extra=extra,
     )
+
+
+def count_by(warehouse: Warehouse, key: str, what: str) -> dict[str, int]:
+    """Kept rows of a partition by the values of a column, the most frequent first."""
+    rows = read_rows(
+        warehouse,
+        f"SELECT value, count(*) AS n FROM (SELECT {what} AS value FROM raw_crawl WHERE crawl_partition = ? AND outcome = 'kept') "  # noqa: S608
+        f"WHERE value IS NOT NULL GROUP BY value ORDER BY n DESC, value LIMIT {_SHOWN}",
+        [key],
+        tables=["raw_crawl"],
+    )
+    return {str(row["value"]): int(row["n"]) for row in rows}

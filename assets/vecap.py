@@ -81,7 +81,7 @@ def vecap(
         extra={
             "engine_profile": config.engine_profile,
             "concept_profile": config.concept_profile,
-            "routes": dg.MetadataValue.md(reasons_table(dict(routes)).replace("reason", "route", 1)),
+            "routes": dg.MetadataValue.md(reasons_table(dict(routes), "route")),
             **stage_metadata(result),
         },
     )

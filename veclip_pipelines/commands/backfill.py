@@ -99,10 +99,10 @@ def _say_estimates(estimates: Sequence[Estimate]) -> None:
         [
             item.asset,
             item.partitions,
-            "not counted yet" if item.rows is None else item.rows,
-            "not measured yet" if item.hours is None else f"{item.hours:.2f}",
-            "not measured yet" if item.gigabytes is None else f"{item.gigabytes:.3f}",
-            f"{item.measured_on} materialisations",
+            "unknown" if item.rows is None else item.rows,
+            "unknown" if item.hours is None else f"{item.hours:.2f}",
+            "unknown" if item.gigabytes is None else f"{item.gigabytes:.3f}",
+            item.measured_on or "nothing yet",
         ]
         for item in estimates
     ]

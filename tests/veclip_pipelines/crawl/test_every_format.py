@@ -222,3 +222,22 @@ def test_a_crash_while_fetching_is_taken_up(tmp_path: Path, warehouse: Warehouse
     assert (result.shards_found, result.shards_read) == (dead_at, 3 - dead_at)
     assert len(rows_of(warehouse)) == 6
     assert max(count for path, count in web.asked.items() if path.startswith("/pictures")) == 1
+
+
+@pytest.mark.parametrize("name", ["img2dataset-webdataset", "img2dataset-files", "picture-folder", "vecap-json"])
+def test_a_drop_on_a_store_that_fsspec_knows(tmp_path: Path, warehouse: Warehouse, web: Web, name: str) -> None:
+    import fsspec
+
+    write, kept, rejected = FORMATS[name]
+    folder = write(tmp_path / "drop", web)
+    (folder / "link.png").unlink(missing_ok=True)  # a store has no links
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), f"/{name}", recursive=True)
+    try:
+        drop = inspect_drop(f"memory://{name}")
+        result = index(warehouse, drop, "p", **LOCAL)
+        rows = rows_of(warehouse)
+    finally:
+        memory.rm(f"/{name}", recursive=True)
+    assert len(rows) == result.entries == kept + sum(rejected.values())
+    assert sum(row["outcome"] == "kept" for row in rows) == kept

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 
 from veclip_pipelines.crawl.fetch.client import Fetched, PictureClient
 from veclip_pipelines.crawl.policy import FetchPolicy
+from veclip_pipelines.fanout import stop_if_cancelled
 
 #: Results that may wait to be packed, as a share of the requests in flight: what bounds the memory.
 _WAITING = 1.0
 _STOP_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
 
 
 def fetch_all(urls: Sequence[str], policy: FetchPolicy) -> Iterator[tuple[str, Fetched]]:
@@ -25,7 +27,14 @@ def fetch_all(urls: Sequence[str], policy: FetchPolicy) -> Iterator[tuple[str, F
     fetching = _Fetching(urls, policy)
     fetching.start()
     try:
-        while (item := fetching.results.get()) is not None:
+        while True:
+            try:
+                item = fetching.results.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                stop_if_cancelled()  # servers may drip for long, and no row come that would ask
+                continue
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
             yield item
