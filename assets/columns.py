@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from veclip_pipelines.tables.schemas import TableSpec
+from veclip_pipelines.tables.spec import TableSpec
 
 #: For each asset and column: the (asset, column) that it is made from. Columns that are not named are made anew.
 _LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {

@@ -12,7 +12,8 @@ from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import REJECTED, TableSpec
+from veclip_pipelines.tables.schemas import REJECTED
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 LAUNCHED_BY_TAG = "veclip/launched_by"

@@ -46,7 +46,7 @@ def test_a_backfill_says_what_it_takes_and_does_it(cluster: Installation, tmp_pa
         cluster.warehouse, "SELECT crawl_partition AS key, count(*) AS n FROM vecap GROUP BY 1", tables=["vecap"]
     )
     assert {row["key"]: row["n"] for row in counted} == {"crawl-0": 3, "crawl-1": 3, "crawl-2": 3}
-    by = read_rows(cluster.warehouse, "SELECT DISTINCT launched_by FROM provenance", tables=["provenance"])
+    by = read_rows(cluster.warehouse, "SELECT launched_by FROM provenance WHERE asset = 'vecap'", tables=["provenance"])
     assert all("@" in row["launched_by"] for row in by), "a backfill is of whoever asked for it"
     # Now there are rates to go by, and only one partition is left.
     plan = json.loads(cluster.veclip("backfill", "--dry-run", "--json", *ENGINES).stdout)

@@ -22,7 +22,6 @@ def test_the_three_recipes_ship(settings: Settings) -> None:
     [
         ([{"source": "alt_text", "probability": 0.4}], "sum to 0.4"),
         ([{"source": "vecap", "probability": 1.0}], "needs an engine profile"),
-        ([{"source": "vecap", "probability": 1.0, "engine": "e"}], "concept_engine"),
         ([{"source": "title", "probability": 1.0}], "alt_text"),
         ([], "at least 1"),
     ],

@@ -21,7 +21,8 @@ from veclip_pipelines.captioning.stage import (
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import KEPT, VECAP, TableSpec
+from veclip_pipelines.tables.schemas import KEPT, VECAP
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -20,7 +20,8 @@ from veclip_pipelines.shards import ByteRange
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, table_of, write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import KEPT, REJECTED, TableSpec
+from veclip_pipelines.tables.schemas import KEPT, REJECTED
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _LOG = logging.getLogger(__name__)

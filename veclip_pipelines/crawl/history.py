@@ -18,7 +18,8 @@ from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATE_PAIRS, RAW_CRAWL, VECAP, TableSpec
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATE_PAIRS, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _CAPTIONS = (CONCEPT_CAPTIONS, VECAP)

@@ -14,7 +14,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from veclip_pipelines.tables.schemas import TableSpec
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Versions that stay in the log: readers and writers that opened the table a moment ago need those after their own.

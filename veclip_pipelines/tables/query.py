@@ -11,7 +11,8 @@ from typing import Any
 
 import duckdb
 
-from veclip_pipelines.tables.schemas import REJECTED, TABLES, TableSpec
+from veclip_pipelines.tables.schemas import REJECTED, TABLES
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
 
 #: For a column that no file of a table has yet.

@@ -14,7 +14,8 @@ from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP, TableSpec
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -12,7 +12,8 @@ from veclip_pipelines.recipe import Recipe
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL, TRAINING_SETS, VECAP, TableSpec
+from veclip_pipelines.tables.schemas import RAW_CRAWL, TRAINING_SETS, VECAP
+from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 ALT = ResolvedText("alt_text", 0.5, None, None)
