@@ -104,8 +104,6 @@ def main() -> None:
                 shoot(page, url, images / "partition.png", "preview_image")
                 shoot(page, f"{pages}/partitions/shapes-2026-11", images / "preview.png", "concept caption")
                 shoot(page, f"{pages}/partitions/shapes-2026-11/rejects", images / "rejects.png", "examples")
-                url = f"{dagster}/assets/raw_crawl?view=partitions&partition=shapes-2026-11"
-                shoot(page, url, images / "raw_crawl.png", "rejects_by_reason")
                 browser.close()
         finally:
             ui.send_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _COLOURS = ("#4c6ef5", "#f59f00", "#12b886", "#e64980", "#868e96")
 
@@ -68,6 +69,7 @@ def reject_bars(rejects: Sequence[Mapping[str, Any]], partition: str) -> bytes:
     axes.bar_label(bars, fontsize=8, padding=3)
     axes.invert_yaxis()
     axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="rows", title=f"rejects of {partition}" if rejects else f"no rejects of {partition}")
     return _png(figure)
 
@@ -78,6 +80,7 @@ def group_sizes(sizes: Mapping[int, int]) -> bytes:
     axes = figure.subplots()
     bars = axes.bar([str(size) for size in sizes], list(sizes.values()), color=_COLOURS[0])
     axes.bar_label(bars, fontsize=8)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(
         xlabel="samples in a group", ylabel="groups", title="duplicate pictures" if sizes else "no duplicate pictures"
     )

@@ -11,6 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from veclip_pipelines.crawl.drops import inspect_drop
+from veclip_pipelines.crawl.duplicates import find_duplicates
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import append_new
@@ -37,6 +38,33 @@ def test_foreign_text_is_escaped(client: TestClient) -> None:
     assert "onerror=&#34;" in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_rejects_are_shown_escaped_with_a_plot(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> None:
+    """What a drop's own record says of a failure is a stranger's text, too."""
+    failed = DropEntry("x", None, status=EVIL, error=EVIL)
+    index(warehouse, write_drop(tmp_path / "drop", [*numbered_entries(2), failed, DropEntry("half", b"x")]), "crawl-1")
+    client = TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1:3080")
+    page = client.get("/partitions/crawl-1/rejects")
+    assert page.status_code == 200
+    assert "not_a_picture" in page.text
+    assert "<script" not in page.text
+    assert "&lt;script&gt;alert(1)" in page.text
+    plot = Image.open(io.BytesIO(client.get("/partitions/crawl-1/rejects.png").content))
+    assert plot.format == "PNG"
+    assert Image.open(io.BytesIO(client.get("/partitions/none/rejects.png").content)).format == "PNG"
+
+
+def test_duplicates_are_shown_side_by_side(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> None:
+    entries = [DropEntry(f"copy {number}", picture(1), url=f"https://x.example/{number}") for number in range(3)]
+    index(warehouse, write_drop(tmp_path / "drop", [*entries, DropEntry("another", picture(14))]), "crawl-1")
+    client = TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1:3080")
+    assert client.get("/duplicates").status_code == 200
+    find_duplicates(warehouse, 0, properties={})
+    page = client.get("/duplicates").text
+    assert "3 samples" in page
+    assert page.count("the same bytes") == 2
+    assert Image.open(io.BytesIO(client.get("/duplicates.png").content)).format == "PNG"
 
 
 def test_pages_turn(client: TestClient) -> None:
