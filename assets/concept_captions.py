@@ -5,7 +5,7 @@ from pydantic import Field
 
 from assets.automation import CARRY_ON
 from assets.columns import table_metadata
-from assets.inputs import DEFAULT_CONCEPT, concept_inputs
+from assets.inputs import concept_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
 from assets.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
@@ -22,9 +22,9 @@ class ConceptCaptionsConfig(dg.Config):
     """Which engine describes the pictures."""
 
     engine_profile: str = Field(
-        default=DEFAULT_CONCEPT,
-        description="Engine profile for concept captions: tagger (no GPU, no network), llava-1.5-7b (the paper's), "
-        "qwen2.5-vl-3b, or a file of yours in VECLIP_HOME/profiles.",
+        default="",
+        description="Engine profile for concept captions; empty: the installation's own (VECLIP_CONCEPT_ENGINE). "
+        "tagger (no GPU, no network), llava-1.5-7b (the paper's), qwen2.5-vl-3b, or a file of yours in VECLIP_HOME/profiles.",
     )
 
 
@@ -49,10 +49,10 @@ def concept_captions(
     engines: EnginesResource,
     home: HomeResource,
 ) -> dg.MaterializeResult[None]:
-    warehouse, key = delta_lake.warehouse(), context.partition_key
-    engine = engines.resolve(config.engine_profile, "concept", CODE_VERSION)
+    warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
+    engine = engines.resolve(config.engine_profile or settings.concept_engine, "concept", CODE_VERSION)
     inputs = concept_inputs(warehouse, key, engine)
-    work = Materialisation(context, warehouse, home.settings(), CONCEPT_CAPTIONS, CODE_VERSION, inputs)
+    work = Materialisation(context, warehouse, settings, CONCEPT_CAPTIONS, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
         properties = commit_properties(context, CODE_VERSION)
         if engine.profile.is_imported:
@@ -65,7 +65,7 @@ def concept_captions(
         changed=result.changed,
         preview=preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
         extra={
-            "engine_profile": config.engine_profile,
+            "engine_profile": engine.profile.name,
             **stage_metadata(result),
         },
     )

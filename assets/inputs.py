@@ -27,9 +27,6 @@ from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.checkpoint import checkpoint_id_of, find_checkpoint
 
-DEFAULT_CONCEPT = "tagger"
-DEFAULT_FUSION = "smollm2-fusion"
-
 
 def concept_engine(settings: Settings, profile: str) -> EngineSpec:
     return _engine(settings, profile, "concept")

@@ -19,8 +19,6 @@ from assets.backfills import (
     request_backfill,
 )
 from assets.inputs import (
-    DEFAULT_CONCEPT,
-    DEFAULT_FUSION,
     checkpoint_inputs,
     concept_engine,
     concept_inputs,
@@ -284,4 +282,4 @@ def _engine_config(assets: Sequence[str], concept_profile: str, fusion_profile: 
     return config
 
 
-__all__ = ["DEFAULT_CONCEPT", "DEFAULT_FUSION", "Launcher", "RunDone", "StepSeen", "prepare_dagster_home"]
+__all__ = ["Launcher", "RunDone", "StepSeen", "prepare_dagster_home"]

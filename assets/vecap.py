@@ -6,7 +6,7 @@ from pydantic import Field
 from assets.automation import CARRY_ON
 from assets.columns import table_metadata
 from assets.concept_captions import stage_metadata
-from assets.inputs import DEFAULT_CONCEPT, DEFAULT_FUSION, fused_concepts, vecap_inputs
+from assets.inputs import fused_concepts, vecap_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
 from assets.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
@@ -23,13 +23,14 @@ class VecapConfig(dg.Config):
     """Which engine fuses, and whose concept captions."""
 
     engine_profile: str = Field(
-        default=DEFAULT_FUSION,
-        description="Engine profile for the fusion: smollm2-fusion (no GPU, no network), vicuna-7b-v1.1 (the paper's), "
-        "qwen3-4b, or a file of yours in VECLIP_HOME/profiles.",
+        default="",
+        description="Engine profile for the fusion; empty: the installation's own (VECLIP_FUSION_ENGINE). "
+        "smollm2-fusion (no GPU, no network), vicuna-7b-v1.1 (the paper's), qwen3-4b, or a file of yours in VECLIP_HOME/profiles.",
     )
     concept_profile: str = Field(
-        default=DEFAULT_CONCEPT,
-        description="Engine profile whose concept captions are fused; they must be materialised for this partition.",
+        default="",
+        description="Engine profile (empty: VECLIP_CONCEPT_ENGINE) whose concept captions are fused; "
+        "they must be materialised for this partition.",
     )
 
 
@@ -56,8 +57,8 @@ def vecap(
     home: HomeResource,
 ) -> dg.MaterializeResult[None]:
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
-    engine = engines.resolve(config.engine_profile, "fusion", CODE_VERSION)
-    concept = fused_concepts(settings, engine, config.concept_profile)
+    engine = engines.resolve(config.engine_profile or settings.fusion_engine, "fusion", CODE_VERSION)
+    concept = fused_concepts(settings, engine, config.concept_profile or settings.concept_engine)
     work = Materialisation(
         context, warehouse, settings, VECAP, CODE_VERSION, vecap_inputs(warehouse, key, engine, concept)
     )
@@ -79,8 +80,8 @@ def vecap(
         changed=result.changed,
         preview=preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
         extra={
-            "engine_profile": config.engine_profile,
-            "concept_profile": config.concept_profile,
+            "engine_profile": engine.profile.name,
+            "concept_profile": concept.profile.name if concept else "none: imported",
             "routes": dg.MetadataValue.md(reasons_table(dict(routes), "route")),
             **stage_metadata(result),
         },

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_SERVE_URL = "http://127.0.0.1:3080"
+#: The embedded engines: no GPU, no network.
+DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE = "tagger", "smollm2-fusion"
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class Settings:
         benchmarks: folder of the benchmarks, one folder each (VECLIP_BENCHMARKS).
         mlflow_tracking_uri: MLflow's store (MLFLOW_TRACKING_URI): SQLite in the home by default.
         dagster_home: Dagster's own storage (DAGSTER_HOME).
+        concept_engine: engine profile that describes pictures where none is named (VECLIP_CONCEPT_ENGINE): in the launchpad, and
+            for what Dagster starts by itself.
+        fusion_engine: the same for the fusion (VECLIP_FUSION_ENGINE).
         serve_url: where ``veclip serve`` answers (VECLIP_SERVE_URL): it stands in the metadata of each run.
     """
 
@@ -35,6 +40,8 @@ class Settings:
     mlflow_tracking_uri: str
     dagster_home: Path
     serve_url: str
+    concept_engine: str
+    fusion_engine: str
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -55,6 +62,8 @@ class Settings:
             mlflow_tracking_uri=get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"),
             dagster_home=Path(get("DAGSTER_HOME", str(home / "dagster_home"))).expanduser(),
             serve_url=get("VECLIP_SERVE_URL", DEFAULT_SERVE_URL).rstrip("/"),
+            concept_engine=get("VECLIP_CONCEPT_ENGINE", DEFAULT_CONCEPT_ENGINE),
+            fusion_engine=get("VECLIP_FUSION_ENGINE", DEFAULT_FUSION_ENGINE),
         )
 
     @property
@@ -84,4 +93,6 @@ class Settings:
             "MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
             "DAGSTER_HOME": str(self.dagster_home),
             "VECLIP_SERVE_URL": self.serve_url,
+            "VECLIP_CONCEPT_ENGINE": self.concept_engine,
+            "VECLIP_FUSION_ENGINE": self.fusion_engine,
         }

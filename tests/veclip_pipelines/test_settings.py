@@ -21,3 +21,10 @@ def test_the_environment_round_trips() -> None:
     )
     assert Settings.from_env(settings.environment()) == settings
     assert settings.serve_url == "http://127.0.0.1:9"
+
+
+def test_the_default_engines_are_the_installations() -> None:
+    assert Settings.from_env({}).concept_engine == "tagger"
+    settings = Settings.from_env({"VECLIP_CONCEPT_ENGINE": "llava-1.5-7b", "VECLIP_FUSION_ENGINE": "qwen3-4b"})
+    assert (settings.concept_engine, settings.fusion_engine) == ("llava-1.5-7b", "qwen3-4b")
+    assert Settings.from_env(settings.environment()) == settings

@@ -11,11 +11,12 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
-from veclip_pipelines.commands.materialize import CONCEPT, FUSION
+from veclip_pipelines.commands.materialize import ConceptEngine, FusionEngine
 from veclip_pipelines.commands.supervisor import daemon
 from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.lineage.rates import Estimate, estimate
+from veclip_pipelines.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 
 if TYPE_CHECKING:
     from assets.backfills import BackfillState
@@ -33,8 +34,8 @@ def backfill(
         list[str] | None,
         typer.Option(help="Crawl partition or pattern (cc-2024-*); several times for several. Default: all."),
     ] = None,
-    concept_engine: Annotated[str, typer.Option(help="Engine profile for concept captions.")] = CONCEPT,
-    fusion_engine: Annotated[str, typer.Option(help="Engine profile for the fusion.")] = FUSION,
+    concept_engine: ConceptEngine = DEFAULT_CONCEPT_ENGINE,
+    fusion_engine: FusionEngine = DEFAULT_FUSION_ENGINE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and launch nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,

@@ -13,12 +13,15 @@ from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_json, print_rows, say
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.recipe import recipe_catalogue
+from veclip_pipelines.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 
 if TYPE_CHECKING:
     from assets.launching import Launcher, RunDone
 
-# As in assets/inputs.py, which is not imported here: it would make veclip --help wait for Dagster.
-CONCEPT, FUSION = "tagger", "smollm2-fusion"
+ConceptEngine = Annotated[
+    str, typer.Option(envvar="VECLIP_CONCEPT_ENGINE", help="Engine profile for concept captions.")
+]
+FusionEngine = Annotated[str, typer.Option(envvar="VECLIP_FUSION_ENGINE", help="Engine profile for the fusion.")]
 #: Assets whose checks are a step of their own.
 _CHECKED = {"raw_crawl", "duplicates", "concept_captions", "vecap", "training_sets", "benchmark_scores"}
 
@@ -37,8 +40,8 @@ def materialize(
         list[str] | None, typer.Option(help="Crawl partition; several times for several. Default: all.")
     ] = None,
     recipe: Annotated[list[str] | None, typer.Option(help="Recipe; several times for several. Default: all.")] = None,
-    concept_engine: Annotated[str, typer.Option(help="Engine profile for concept captions.")] = CONCEPT,
-    fusion_engine: Annotated[str, typer.Option(help="Engine profile for the fusion.")] = FUSION,
+    concept_engine: ConceptEngine = DEFAULT_CONCEPT_ENGINE,
+    fusion_engine: FusionEngine = DEFAULT_FUSION_ENGINE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is stale, and launch nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
