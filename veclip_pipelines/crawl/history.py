@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from veclip_pipelines.crawl.drops import list_drops, registered_drop, set_state
+from veclip_pipelines.crawl.drops import RegisteredDrop, list_drops, registered_drop, set_state
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.tables.commit import partition_files, replace_partition
@@ -54,20 +54,22 @@ def roll_back(warehouse: Warehouse, crawl_partition: str, to_run: str | None, *,
     The drop is pinned: what its folder holds now is not taken in again before somebody registers it anew.
 
     Args:
-        to_run: the run that made the content that is wanted; None: the content before the present one.
+        to_run: the run that made the content that is wanted; None: the content before the present one, or for a partition
+            that is pinned already what it is pinned to: so a run that was killed half way is finished.
 
     Raises:
         UsageError: there is no such content, or its files were vacuumed.
         CommitConflictError: another run changed the partition meanwhile.
     """
     drop = registered_drop(warehouse, crawl_partition)
-    target = _target(warehouse, crawl_partition, to_run)
+    target = _target(warehouse, drop, to_run)
+    parts = [target, *_captions_of(warehouse, crawl_partition, target["data_version"])]
+    held = [_files_of_run(warehouse, part) for part in parts]
     pinned = json.loads(target["inputs"])["drop"]
     if drop.state != "pinned" or drop.fingerprint != pinned:
-        # First: from now on no sensor and no materialisation brings the newer content back.
+        # Before any table: from now on no sensor and no materialisation brings the newer content back.
         set_state(warehouse, drop, "pinned", fingerprint=pinned, by=by, run_id=run_id)
-    parts = [target, *_captions_of(warehouse, crawl_partition, target["data_version"])]
-    return [_put_back(warehouse, crawl_partition, part, run_id, by) for part in parts]
+    return [_put_back(warehouse, part, files, run_id, by) for part, files in zip(parts, held, strict=True)]
 
 
 def retire(warehouse: Warehouse, crawl_partition: str, *, run_id: str, by: str) -> dict[str, int]:
@@ -90,13 +92,16 @@ def retire(warehouse: Warehouse, crawl_partition: str, *, run_id: str, by: str) 
     return given_up
 
 
-def _target(warehouse: Warehouse, crawl_partition: str, to_run: str | None) -> dict[str, Any]:
+def _target(warehouse: Warehouse, drop: RegisteredDrop, to_run: str | None) -> dict[str, Any]:
+    crawl_partition = drop.crawl_partition
     rows = _provenance(warehouse, RAW_CRAWL, crawl_partition)
-    present, _ = content_version(warehouse, RAW_CRAWL, {"crawl_partition": crawl_partition})
-    if to_run is None:
-        found = next((row for row in rows if row["data_version"] != present), None)
-    else:
+    if to_run is not None:
         found = next((row for row in rows if row["run_id"].startswith(to_run)), None)
+    elif drop.state == "pinned":
+        found = next((row for row in rows if json.loads(row["inputs"])["drop"] == drop.fingerprint), None)
+    else:
+        present, _ = content_version(warehouse, RAW_CRAWL, {"crawl_partition": crawl_partition})
+        found = next((row for row in rows if row["data_version"] != present), None)
     if found is None:
         wanted = f"of run {to_run!r}" if to_run else "before the present one"
         raise UsageError(
@@ -125,13 +130,8 @@ def _provenance(warehouse: Warehouse, spec: TableSpec, crawl_partition: str) -> 
     )
 
 
-def _put_back(warehouse: Warehouse, crawl_partition: str, row: dict[str, Any], run_id: str, by: str) -> PutBack:
-    spec = next(spec for spec in (RAW_CRAWL, *_CAPTIONS) if spec.name == row["asset"])
-    inputs = json.loads(row["inputs"])
-    partition = {"crawl_partition": crawl_partition}
-    if spec is not RAW_CRAWL:
-        partition["engine_id"] = inputs["engine"]
-    files = _files_of_run(warehouse, spec, partition, row)
+def _put_back(warehouse: Warehouse, row: dict[str, Any], files: list[DataFile], run_id: str, by: str) -> PutBack:
+    spec, partition = _where(row)
     expected = partition_files(warehouse.open(spec), partition)
     properties = {"run_id": run_id, "rolled_back_to": row["run_id"]}
     commit = replace_partition(warehouse, spec, partition, files, expected=expected, properties=properties)
@@ -145,9 +145,9 @@ def _put_back(warehouse: Warehouse, crawl_partition: str, row: dict[str, Any], r
         warehouse,
         Provenance(
             asset=spec.name,
-            partition=crawl_partition,
+            partition=row["partition"],
             run_id=run_id,
-            inputs=inputs,
+            inputs=json.loads(row["inputs"]),
             data_version=data_version,
             delta_version=commit.version,
             files=files,
@@ -162,10 +162,18 @@ def _put_back(warehouse: Warehouse, crawl_partition: str, row: dict[str, Any], r
     return PutBack(spec.name, row["run_id"], data_version, int(row["rows_kept"]), rows - int(row["rows_kept"]))
 
 
-def _files_of_run(
-    warehouse: Warehouse, spec: TableSpec, partition: dict[str, str], row: dict[str, Any]
-) -> list[DataFile]:
+def _where(row: dict[str, Any]) -> tuple[TableSpec, dict[str, str]]:
+    """The table and the part of it that a materialisation wrote."""
+    spec = next(spec for spec in (RAW_CRAWL, *_CAPTIONS) if spec.name == row["asset"])
+    partition = {"crawl_partition": str(row["partition"])}
+    if spec is not RAW_CRAWL:
+        partition["engine_id"] = json.loads(row["inputs"])["engine"]
+    return spec, partition
+
+
+def _files_of_run(warehouse: Warehouse, row: dict[str, Any]) -> list[DataFile]:
     """The data files that a materialisation's rows are in. Raises UsageError where they are not kept any more."""
+    spec, partition = _where(row)
     files = [DataFile(path, size, rows, partition) for path, size, rows in json.loads(row["files"] or "[]")]
     gone = [
         file.path
