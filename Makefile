@@ -37,8 +37,8 @@ test-full: models ## Run all tests at their full size (200 crawl drops); the rep
 	mkdir -p reports
 	VECLIP_TEST_FULL=1 $(BIN)/pytest -m '' --junitxml=reports/test-full.xml
 
-bench: setup ## Measure the crawl's steps beside webdataset, cc2dataset and img2dataset; makes .venv-peers
-	for name in index-drop extract-wat fetch partition-cost; do $(BIN)/python -m bench $$name --keep || exit 1; done
+bench: setup ## Measure the crawl's steps, beside webdataset, cc2dataset and img2dataset; makes .venv-peers
+	for name in index-drop extract-wat fetch partition-cost duplicates; do $(BIN)/python -m bench $$name --keep || exit 1; done
 
 check: setup ## What CI checks before the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .
