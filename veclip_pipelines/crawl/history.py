@@ -23,6 +23,8 @@ from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _CAPTIONS = (CONCEPT_CAPTIONS, VECAP)
+#: Stands for the code version where nothing was made, but taken out of use.
+_RETIRED = "retired"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,31 @@ def retire(warehouse: Warehouse, crawl_partition: str, *, run_id: str, by: str) 
         if expected := partition_files(warehouse.open(spec), partition):
             replace_partition(warehouse, spec, partition, [], expected=expected, properties={"run_id": run_id})
         given_up[spec.name] = len(expected)
+    for spec in (RAW_CRAWL, *_CAPTIONS):
+        _note_retirement(warehouse, spec, crawl_partition, run_id, by)
     return given_up
+
+
+def _note_retirement(warehouse: Warehouse, spec: TableSpec, crawl_partition: str, run_id: str, by: str) -> None:
+    """Without it a drop that is brought back unchanged would count as materialised already."""
+    record(
+        warehouse,
+        Provenance(
+            asset=spec.name,
+            partition=crawl_partition,
+            run_id=run_id,
+            inputs={"drop": "", "engine": ""},
+            data_version=content_version(warehouse, spec, {"crawl_partition": crawl_partition})[0],
+            delta_version=None,
+            files=(),
+            rows_in=0,
+            rows_kept=0,
+            rows_rejected=0,
+            seconds=0.0,
+            code_version=_RETIRED,
+            launched_by=by,
+        ),
+    )
 
 
 def _target(warehouse: Warehouse, drop: RegisteredDrop, to_run: str | None) -> dict[str, Any]:
@@ -124,8 +150,8 @@ def _captions_of(warehouse: Warehouse, crawl_partition: str, raw_version: str) -
 def _provenance(warehouse: Warehouse, spec: TableSpec, crawl_partition: str) -> list[dict[str, Any]]:
     return read_rows(
         warehouse,
-        "SELECT * FROM provenance WHERE asset = ? AND partition = ? ORDER BY recorded_at DESC",
-        [spec.name, crawl_partition],
+        "SELECT * FROM provenance WHERE asset = ? AND partition = ? AND code_version <> ? ORDER BY recorded_at DESC",
+        [spec.name, crawl_partition, _RETIRED],
         tables=["provenance"],
     )
 

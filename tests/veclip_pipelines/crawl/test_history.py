@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from veclip_pipelines.crawl import history
 from veclip_pipelines.crawl.drops import inspect_drop, list_drops, register_drop, registered_drop
 from veclip_pipelines.crawl.history import earlier_contents, retire, roll_back
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.lineage.provenance import Provenance, record
+from veclip_pipelines.lineage.provenance import Provenance, is_current, record
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import content_version, read_rows
@@ -121,9 +122,16 @@ def test_what_is_not_kept_any_more_is_said(twice: tuple[Warehouse, tuple[list[di
 
 def test_retire_leaves_no_row_and_can_be_run_again(twice: tuple[Warehouse, tuple[list[dict[str, Any]], ...]]) -> None:
     warehouse, _ = twice
+    (inputs,) = read_rows(
+        warehouse,
+        "SELECT inputs FROM provenance WHERE asset = 'raw_crawl' ORDER BY recorded_at DESC LIMIT 1",
+        tables=["provenance"],
+    )
+    assert is_current(warehouse, "raw_crawl", KEY, json.loads(inputs["inputs"]))
     assert retire(warehouse, KEY, run_id="r", by="me")["raw_crawl"] == 1
     assert content(warehouse) == ([], [])
     assert list_drops(warehouse) == []
+    assert not is_current(warehouse, "raw_crawl", KEY, json.loads(inputs["inputs"])), "brought back, it is made again"
     assert retire(warehouse, KEY, run_id="r2", by="me") == dict.fromkeys(
         ("raw_crawl", "concept_captions", "vecap", "duplicate_pairs"), 0
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import fsspec
@@ -36,7 +36,7 @@ def detect_parquet(listing: Listing) -> Sources | None:
     return _detect(listing, lambda shard: _has_bytes(listing.at(f"{shard}.parquet")))
 
 
-def _detect(listing: Listing, is_shard: Any) -> Sources | None:
+def _detect(listing: Listing, is_shard: Callable[[str], bool]) -> Sources | None:
     stats = {path.removesuffix("_stats.json"): path for path in listing.paths if _STATS.fullmatch(path)}
     if not stats or listing.ending(".tar"):
         return None
