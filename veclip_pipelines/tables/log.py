@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -17,8 +18,10 @@ from deltalake.exceptions import DeltaError
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Versions that stay in the log: readers and writers that opened the table a moment ago need those after their own.
+#: Versions that stay in the log, and how old an entry must be to go. The age is what makes it safe: a writer that opened the
+#: table and was then held up would find the name of its own next version free again, and write it behind everybody's back.
 KEPT_VERSIONS = 20
+KEPT_SECONDS = 3600.0
 #: Looked at so often, in commits: in between the log is longer by as many.
 _EVERY = 10
 #: Small files of a table of single rows that are rewritten as one.
@@ -32,15 +35,20 @@ def trim_log(warehouse: Warehouse, spec: TableSpec, version: int) -> int:
         return 0
     filesystem = warehouse.filesystem
     folder = pafs.FileSelector(warehouse.path(spec, "_delta_log"))
-    entries = {
-        info.path: int(match.group(1))
-        for info in filesystem.get_file_info(folder)
-        if (match := _ENTRY.fullmatch(info.base_name))
-    }
+    entries, young = {}, set()
+    now = time.time()
+    for info in filesystem.get_file_info(folder):
+        if match := _ENTRY.fullmatch(info.base_name):
+            entries[info.path] = int(match.group(1))
+            if info.mtime is None or now - info.mtime.timestamp() < KEPT_SECONDS:
+                young.add(info.path)
     checkpoints = [at for path, at in entries.items() if path.endswith(".parquet") and at <= version - KEPT_VERSIONS]
     if not checkpoints:
         return 0
-    old = [path for path, at in entries.items() if at < max(checkpoints)]
+    # Up to the oldest of the young ones: the log has no gaps.
+    end = min([max(checkpoints), *(entries[path] for path in young)])
+    checkpoints = [at for at in checkpoints if at <= end]
+    old = [path for path, at in entries.items() if checkpoints and at < max(checkpoints)]
     for path in old:
         with contextlib.suppress(FileNotFoundError):  # a rival trims too
             filesystem.delete_file(path)

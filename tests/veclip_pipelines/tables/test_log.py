@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+import pytest
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
+from veclip_pipelines.tables import log
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.log import COMPACT_AT, KEPT_VERSIONS
@@ -23,12 +26,32 @@ def add_partition(warehouse: Warehouse, key: str) -> None:
     replace_partition(warehouse, RAW_CRAWL, partition, [file], expected=expected, properties={})
 
 
-def test_the_log_is_cut_behind_a_checkpoint_and_no_row_is_lost(warehouse: Warehouse) -> None:
+def log_entries(warehouse: Warehouse) -> list[Path]:
+    return list((Path(warehouse.root) / "raw_crawl" / "_delta_log").glob("*.json"))
+
+
+def test_young_entries_stay_whatever_their_number(warehouse: Warehouse) -> None:
+    """A writer that opened the table before them and was held up must find the name of its next version taken."""
+    held_up = warehouse.ensure(RAW_CRAWL)
+    for number in range(KEPT_VERSIONS + 25):
+        add_partition(warehouse, f"p{number:04d}")
+    assert len(log_entries(warehouse)) == KEPT_VERSIONS + 26
+    file = write_file(warehouse, RAW_CRAWL, {"crawl_partition": "late"}, "f", table_of(RAW_CRAWL, []))
+    with pytest.raises(CommitFailedError):
+        held_up.create_write_transaction(
+            [file.add_action()], mode="append", schema=RAW_CRAWL.schema, partition_by=["crawl_partition"],
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )  # fmt: skip
+
+
+def test_the_log_is_cut_behind_a_checkpoint_and_no_row_is_lost(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "KEPT_SECONDS", 0.0)
     count = KEPT_VERSIONS + 60
     for number in range(count):
         add_partition(warehouse, f"p{number:04d}")
-    log = list((Path(warehouse.root) / "raw_crawl" / "_delta_log").glob("*.json"))
-    assert KEPT_VERSIONS <= len(log) < KEPT_VERSIONS + 40
+    assert KEPT_VERSIONS <= len(log_entries(warehouse)) < KEPT_VERSIONS + 40
     rows = read_rows(warehouse, "SELECT DISTINCT sample_id FROM raw_crawl", tables=["raw_crawl"])
     assert len(rows) == count
     assert len(DeltaTable(warehouse.uri(RAW_CRAWL)).file_uris()) == count
