@@ -11,17 +11,13 @@ _SHOWN = 5
 
 
 def rejects_of(warehouse: Warehouse, partition: str) -> list[dict[str, Any]]:
-    """Rejects of a crawl partition by stage and reason, with examples of each: (row's key, detail)."""
-    rows = read_rows(
+    """Rejects of a crawl partition by stage and reason, with examples of each: row_key and detail."""
+    return read_rows(
         warehouse,
-        "SELECT stage, reason, count(*) AS rows, list((row_key, detail) ORDER BY row_key)[1:$n] AS examples FROM rejects "
-        "WHERE partition_key = $key AND stage <> 'training_sets' GROUP BY ALL ORDER BY stage, rows DESC, reason",
+        "SELECT stage, reason, count(*) AS rows, list({'row_key': row_key, 'detail': detail} ORDER BY row_key)[1:$n] AS examples "
+        "FROM rejects WHERE partition_key = $key AND stage <> 'training_sets' GROUP BY ALL ORDER BY stage, rows DESC, reason",
         {"n": _SHOWN, "key": partition},
     )
-    for row in rows:
-        # DuckDB gives an unnamed struct as a tuple or as a dictionary, by its version.
-        row["examples"] = [tuple(item.values()) if isinstance(item, dict) else item for item in row["examples"]]
-    return rows
 
 
 def duplicate_sizes(warehouse: Warehouse) -> dict[int, int]:

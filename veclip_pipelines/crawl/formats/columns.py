@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -95,7 +95,7 @@ class Columns:
             picture_path=path,
             fault=("no_picture_named", f"row {number} names no picture") if missing else None,
             captions={name.lower(): text for name in self.captions if (text := self._text(row, name))},
-            extra={name: plain(value) for name, value in row.items() if name not in used and value is not None},
+            extra=extra_of(row, used),
         )
 
     @staticmethod
@@ -104,6 +104,16 @@ class Columns:
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
         return value if isinstance(value, str) else None
+
+
+def captions_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The captions that a row brings along, by their column."""
+    return {name: row[name] for name in CAPTION_COLUMNS if isinstance(row.get(name), str)}
+
+
+def extra_of(row: Mapping[str, Any], known: Container[str | None]) -> dict[str, object]:
+    """The columns of a row that have no place of their own."""
+    return {name: plain(value) for name, value in row.items() if name not in known and value is not None}
 
 
 def plain(value: Any) -> object:

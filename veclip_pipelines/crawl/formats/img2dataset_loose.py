@@ -12,17 +12,14 @@ import pyarrow.parquet as pq
 
 from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
-from veclip_pipelines.crawl.formats.columns import CAPTION_COLUMNS, plain
+from veclip_pipelines.crawl.formats.columns import captions_of, extra_of
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
-from veclip_pipelines.crawl.formats.webdataset import read_sidecar, stated_count
+from veclip_pipelines.crawl.formats.webdataset import KNOWN_COLUMNS, read_sidecar, stated_count
 from veclip_pipelines.errors import UsageError
 
 _BYTES = ("jpg", "png", "webp")
 _STATS = re.compile(r"(?:.*/)?(\d{5,})_stats\.json")
-_KNOWN = {
-    "url", "caption", "text", "page_url", "key", "status", "error_message", "width", "height", "original_width",
-    "original_height", "exif", "sha256", *_BYTES, *CAPTION_COLUMNS,
-}  # fmt: skip
+_KNOWN = KNOWN_COLUMNS | set(_BYTES)
 _READ_ROWS = 256
 
 
@@ -107,8 +104,8 @@ def _entry(key: str, row: dict[str, Any], image: bytes | None) -> Entry:
         None,
         fault,
         page_url=row.get("page_url"),
-        captions={name: row[name] for name in CAPTION_COLUMNS if isinstance(row.get(name), str)},
-        extra={name: plain(value) for name, value in row.items() if name not in _KNOWN and value is not None},
+        captions=captions_of(row),
+        extra=extra_of(row, _KNOWN),
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
-from veclip_pipelines.crawl.formats.columns import CAPTION_COLUMNS, plain
+from veclip_pipelines.crawl.formats.columns import CAPTION_COLUMNS, captions_of, extra_of
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
 from veclip_pipelines.crawl.formats.tar_members import Member, list_members
 from veclip_pipelines.errors import UsageError
@@ -26,7 +26,7 @@ from veclip_pipelines.shards import ShardBytes, open_bytes
 _TEXTS = ("txt", "json")
 _TEXT_NAMES = ("caption", "text", "alt_text", "alt")
 #: Columns of img2dataset's own, which say nothing that the row does not say: not kept as extra.
-_KNOWN = {
+KNOWN_COLUMNS = {
     *_TEXT_NAMES, "url", "page_url", "key", "status", "error_message", "width", "height", "original_width",
     "original_height", "exif", "sha256", *CAPTION_COLUMNS,
 }  # fmt: skip
@@ -117,8 +117,8 @@ def _entry(shard: ShardBytes, key: str, row: Mapping[str, Any] | None, places: P
         offset,
         fault,
         page_url=_string(facts, "page_url"),
-        captions={name: facts[name] for name in CAPTION_COLUMNS if isinstance(facts.get(name), str)},
-        extra={name: plain(value) for name, value in facts.items() if name not in _KNOWN and value is not None},
+        captions=captions_of(facts),
+        extra=extra_of(facts, KNOWN_COLUMNS),
     )
 
 
