@@ -19,6 +19,8 @@ from assets.partitions import crawl_partitions
 
 _BACKFILL_TAG = "dagster/backfill"
 _BACKFILL_DAEMON = "BACKFILL"
+#: A daemon gives a sign of life every thirty seconds.
+_ALIVE_SECONDS = 75.0
 
 
 @dataclass(frozen=True)
@@ -88,5 +90,15 @@ def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
 
 
 def daemon_runs(instance: dg.DagsterInstance) -> bool:
-    """Whether a daemon that launches backfills is alive on this instance."""
-    return instance.get_daemon_statuses([_BACKFILL_DAEMON])[_BACKFILL_DAEMON].healthy is True
+    """Whether a daemon that launches backfills is alive on this instance.
+
+    Dagster itself calls one healthy for half an hour after its last sign of life.
+    """
+    beat = instance.get_daemon_heartbeats().get(_BACKFILL_DAEMON)
+    return beat is not None and time.time() - beat.timestamp < _ALIVE_SECONDS
+
+
+def forget_daemon() -> None:
+    """Removes the signs of life of a daemon that we have stopped, so that the next command starts its own."""
+    with dg.DagsterInstance.get() as instance:
+        instance.wipe_daemon_heartbeats()

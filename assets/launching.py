@@ -16,6 +16,7 @@ from assets.backfills import (
     backfill_state,
     cancel_backfill,
     daemon_runs,
+    forget_daemon,
     request_backfill,
 )
 from assets.inputs import (
@@ -282,4 +283,4 @@ def _engine_config(assets: Sequence[str], concept_profile: str, fusion_profile: 
     return config
 
 
-__all__ = ["Launcher", "RunDone", "StepSeen", "prepare_dagster_home"]
+__all__ = ["Launcher", "RunDone", "StepSeen", "forget_daemon", "prepare_dagster_home"]

@@ -52,6 +52,9 @@ def test_a_backfill_says_what_it_takes_and_does_it(cluster: Installation, tmp_pa
     plan = json.loads(cluster.veclip("backfill", "--dry-run", "--json", *ENGINES).stdout)
     assert [(item["partitions"], item["measured_on"]) for item in plan] == [(1, 3)] * 3
     assert all(item["hours"] > 0 and item["gigabytes"] > 0 for item in plan)
+    # And at once after the first one, whose daemon is gone.
+    cluster.veclip("backfill", "--yes", "--select", "raw_crawl", *ENGINES, seconds=200)
+    assert len(read_rows(cluster.warehouse, "SELECT * FROM raw_crawl", tables=["raw_crawl"])) == 12
     assert (
         "up to date"
         in cluster.veclip("backfill", "--yes", "--select", "raw_crawl", "--partition", "crawl-0", *ENGINES).stdout

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ORDER = ("raw_crawl", "concept_captions", "vecap")
 _POLL_SECONDS = 1.0
+#: After which a daemon has given a sign of life, or there is none.
+_START_SECONDS = 120.0
 
 
 def backfill(
@@ -123,6 +125,7 @@ def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
     say(f"backfill {backfill_id}")
     said = ""
     cancelling = False
+    started = time.monotonic()
     while True:
         try:
             state = launcher.backfill_state(backfill_id)
@@ -132,6 +135,9 @@ def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
                 said = line
             if state.ended:
                 return state
+            if not state.runs and time.monotonic() - started > _START_SECONDS and not launcher.daemon_runs():
+                launcher.cancel_backfill(backfill_id)
+                raise VeclipError("no Dagster daemon works on the backfill: it was ended meanwhile. Run it again.")
             time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
             if cancelling:

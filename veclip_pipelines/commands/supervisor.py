@@ -48,7 +48,7 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
     Raises:
         UsageError: a port is taken. VeclipError: a service did not come up, or ended.
     """
-    from assets.launching import prepare_dagster_home
+    from assets.launching import forget_daemon, prepare_dagster_home
 
     prepare_dagster_home(settings)
     services = _services(settings, dagster_port or _free_port(), mlflow_port or _free_port())
@@ -78,6 +78,7 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
             signal.signal(number, signal.SIG_IGN)
         say("stopping")
         _stop(list(processes.values()))
+        forget_daemon()
         if not had_cluster:
             cluster_down(settings)
         for number, handler in previous.items():
@@ -87,6 +88,8 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
 @contextlib.contextmanager
 def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
     """Dagster's daemon while a command needs it, unless one runs already; with the Dask cluster that its runs work on."""
+    from assets.launching import forget_daemon
+
     had_cluster = running_cluster(settings) is not None
     processes: list[psutil.Process] = []
     try:
@@ -96,7 +99,9 @@ def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
             processes.append(_start(_daemon_service(), settings))
         yield
     finally:
-        _stop(processes)
+        if processes:
+            _stop(processes)
+            forget_daemon()
         if not had_cluster:
             cluster_down(settings)
 
