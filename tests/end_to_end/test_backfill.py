@@ -76,7 +76,7 @@ def test_cancelling_stops_the_dask_work(cluster: Installation, web: Web, tmp_pat
             assert time.monotonic() < deadline, cluster.logs()
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)  # the daemon looks at its backfills every half minute
     finally:
         process.kill()
     assert process.returncode == 1, output

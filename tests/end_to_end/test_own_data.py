@@ -91,7 +91,13 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     # The instance: the same story, with who launched it.
     instance = dg.DagsterInstance.get()
     runs = instance.get_runs()
-    assert {run.job_name for run in runs} == {"register_crawl_drop", "configuration", "captions", "models"}
+    assert {run.job_name for run in runs} == {
+        "find_duplicates",
+        "register_crawl_drop",
+        "configuration",
+        "captions",
+        "models",
+    }
     assert all(run.status == dg.DagsterRunStatus.SUCCESS for run in runs)
     assert len({run.tags["veclip/launched_by"] for run in runs}) == 1
     provenance = {
