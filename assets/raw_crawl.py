@@ -55,16 +55,17 @@ def raw_crawl(
     properties = commit_properties(context, CODE_VERSION)
     extra: dict[str, object] = {"drop": drop.uri, "format": " ".join((drop.format, drop.label)).strip()}
     before = latest(warehouse, RAW_CRAWL.name, key)
+    rows_in = int(str(before["rows_in"])) if before else 0
     if drop.state == "pinned":
         # Rolled back: its folder may hold something else by now, which must not come in by a materialisation.
-        rows_in, changed = int(str(before["rows_in"])) if before else 0, False
+        changed = False
         extra["pinned"] = True
     elif config.retry_reasons:
         with dask.runner(context.run_id) as runner:
             retried = retry_rejects(
                 crawl_of(settings, warehouse, drop), config.retry_reasons, runner, properties=properties
             )
-        rows_in, changed = int(str(before["rows_in"])) if before else 0, retried.changed
+        changed = retried.changed
         extra |= {"rows_tried_again": retried.tried, "rows_kept_by_it": retried.kept}
     else:
         with dask.runner(context.run_id) as runner:

@@ -88,6 +88,13 @@ def _clean_once(text: str) -> str:
     return text[:MAX_ALT_TEXT].rstrip()
 
 
+def storable(text: str | None) -> str | None:
+    """A text that Parquet can hold: lone surrogates cannot be written as UTF-8."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def is_file_name(text: str) -> bool:
     """Whether a text is nothing but a file name (IMG_2041.jpg, DSC00012, holiday-04.png)."""
     if "." not in text and not _DIGIT.search(text):

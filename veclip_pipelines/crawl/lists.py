@@ -19,6 +19,7 @@ from veclip_pipelines.crawl.formats.base import join
 from veclip_pipelines.crawl.formats.columns import extra_json
 from veclip_pipelines.crawl.formats.registry import format_named
 from veclip_pipelines.crawl.places import is_there, put_bytes
+from veclip_pipelines.texts import storable
 
 _SCHEMA = pa.schema(
     [
@@ -140,10 +141,7 @@ def _row(entry: Entry) -> dict[str, object]:
         "reason": fault[0],
         "detail": fault[1],
     }
-    return {
-        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
-        for name, value in row.items()
-    }
+    return {name: storable(value) for name, value in row.items()}
 
 
 def _entry(row: dict[str, str | None]) -> Entry:

@@ -9,10 +9,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
+from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, write_file
 from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -78,8 +77,7 @@ def _columns(warehouse: Warehouse, files: Sequence[DataFile], names: Sequence[st
     """Some columns of data files, with the number of the file and of the row in it."""
     tables = []
     for number, file in enumerate(files):
-        path = warehouse.path(RAW_CRAWL, file.path)
-        table = pq.read_table(path, filesystem=warehouse.filesystem, columns=list(names), partitioning=None)
+        table = read_file(warehouse, RAW_CRAWL, file, names)
         table = table.append_column("file", pa.array([number] * table.num_rows, pa.int32()))
         tables.append(table.append_column("place", pa.array(range(table.num_rows), pa.int32())))
     if not tables:
@@ -97,7 +95,7 @@ def _with_repeats(
     name = f"{stem.partition('.')[0]}.{hashlib.sha256(f'{stem}{list(repeats)}'.encode()).hexdigest()[:8]}"
     if found := find_file(warehouse, RAW_CRAWL, partition, name):
         return found
-    rows = pq.read_table(warehouse.path(RAW_CRAWL, file.path), filesystem=warehouse.filesystem, partitioning=None)
+    rows = read_file(warehouse, RAW_CRAWL, file)
     marked = set(repeats)
     mask = pa.array([row in marked for row in range(rows.num_rows)])
     for column, value in (

@@ -21,7 +21,7 @@ from veclip_pipelines.crawl.places import remove
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
-from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file
+from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file
 from veclip_pipelines.tables.schemas import RAW_CRAWL, REJECTED
 
 
@@ -91,7 +91,7 @@ def retry_shard(task: _RetryTask) -> _RetryDone:
     stem = file.path.rpartition("/")[2].removesuffix(".parquet")
     digest = hashlib.sha256("\0".join((stem, str(task.version), *task.reasons)).encode()).hexdigest()[:8]
     name = f"{stem.partition('.')[0]}.{digest}"
-    rows = _read(crawl, file)
+    rows = read_file(crawl.warehouse, RAW_CRAWL, file)
     marked = _mask(rows, task.reasons)
     tried = int(pc.sum(marked).as_py() or 0)
     if found := find_file(crawl.warehouse, RAW_CRAWL, crawl.partition, name):
@@ -146,21 +146,15 @@ def _schema(crawl: Crawl, file: DataFile) -> list[str]:
     return list(pq.read_schema(path, filesystem=crawl.warehouse.filesystem).names)
 
 
-def _read(crawl: Crawl, file: DataFile, columns: list[str] | None = None) -> pa.Table:
-    warehouse = crawl.warehouse
-    path = warehouse.path(RAW_CRAWL, file.path)
-    return pq.read_table(path, filesystem=warehouse.filesystem, columns=columns, partitioning=None)
-
-
 def _mask(rows: pa.Table, reasons: Sequence[str]) -> pa.ChunkedArray:
     chosen = pc.is_in(rows["reason"], value_set=pa.array(list(reasons), pa.string()))
     return pc.and_(pc.equal(rows["outcome"], REJECTED), chosen)
 
 
 def _matching(crawl: Crawl, file: DataFile, reasons: Sequence[str]) -> bool:
-    return bool(pc.any(_mask(_read(crawl, file, ["outcome", "reason"]), reasons)).as_py())
+    return bool(pc.any(_mask(read_file(crawl.warehouse, RAW_CRAWL, file, ["outcome", "reason"]), reasons)).as_py())
 
 
 def _kept(crawl: Crawl, file: DataFile) -> int:
-    outcomes = _read(crawl, file, ["outcome"])["outcome"]
+    outcomes = read_file(crawl.warehouse, RAW_CRAWL, file, ["outcome"])["outcome"]
     return int(pc.sum(pc.not_equal(outcomes, REJECTED)).as_py() or 0)

@@ -16,7 +16,7 @@ from veclip_pipelines.fanout import stop_if_cancelled
 from veclip_pipelines.languages import language_of
 from veclip_pipelines.pictures import PictureError, examine
 from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
-from veclip_pipelines.texts import clean_alt_text, flags_of
+from veclip_pipelines.texts import clean_alt_text, flags_of, storable
 
 _CHUNK = 1_000
 
@@ -57,18 +57,18 @@ class RowMaker:
         alt_text = clean_alt_text(entry.alt_text_raw)
         language, confidence = language_of(alt_text)
         row: dict[str, object] = {
-            "url": _storable(entry.url),
-            "page_url": _storable(entry.page_url),
-            "final_url": _storable(entry.final_url),
+            "url": storable(entry.url),
+            "page_url": storable(entry.page_url),
+            "final_url": storable(entry.final_url),
             "alt_text": alt_text,
-            "alt_text_raw": _storable(entry.alt_text_raw),
-            "source_key": _storable(entry.source_key),
+            "alt_text_raw": storable(entry.alt_text_raw),
+            "source_key": storable(entry.source_key),
             "source_uri": self.source_uri,
             "language": language,
             "language_confidence": confidence,
             "flags": flags_of(alt_text),
-            "captions": [{"name": name, "text": _storable(text)} for name, text in sorted(entry.captions.items())],
-            "extra": _storable(extra_json(entry.extra)),
+            "captions": [{"name": name, "text": storable(text)} for name, text in sorted(entry.captions.items())],
+            "extra": storable(extra_json(entry.extra)),
             "fetched_at": self.fetched_at,
             "outcome": KEPT,
         }
@@ -76,7 +76,7 @@ class RowMaker:
         if entry.image is not None:
             fault = self._look(entry, entry.image, row) or fault
         if fault is not None:
-            row |= {"outcome": REJECTED, "reason": fault[0][:64], "detail": _storable(fault[1][:500])}
+            row |= {"outcome": REJECTED, "reason": fault[0][:64], "detail": storable(fault[1][:500])}
         sha256 = row.get("image_sha256")
         row["sample_id"] = sample_id_of(
             entry.url, entry.source_key, entry.alt_text_raw, None if sha256 is None else str(sha256)
@@ -122,10 +122,3 @@ def rows_table(rows: Iterable[dict[str, object]]) -> pa.Table:
             chunk = []
     batches.append(pa.RecordBatch.from_pylist(chunk, schema=RAW_CRAWL.file_schema))
     return pa.Table.from_batches(batches, schema=RAW_CRAWL.file_schema)
-
-
-def _storable(text: str | None) -> str | None:
-    """A text that Parquet can hold: lone surrogates cannot be written as UTF-8."""
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")

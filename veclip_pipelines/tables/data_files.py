@@ -9,7 +9,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,13 @@ def find_file(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str
         return None
     rows = pq.read_metadata(warehouse.path(spec, relative), filesystem=warehouse.filesystem).num_rows
     return DataFile(relative, info.size, rows, dict(partition))
+
+
+def read_file(warehouse: Warehouse, spec: TableSpec, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a data file, without its partition columns; some columns or all."""
+    names = None if columns is None else list(columns)
+    path = warehouse.path(spec, file.path)
+    return pq.read_table(path, filesystem=warehouse.filesystem, columns=names, partitioning=None)
 
 
 def write_file(
