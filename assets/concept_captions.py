@@ -6,8 +6,10 @@ from pydantic import Field
 from assets.automation import CARRY_ON
 from assets.columns import table_metadata
 from assets.inputs import concept_inputs
+from assets.guards import guard_metadata
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
 from assets.partitions import crawl_partitions
+from assets.progress import RunProgress
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.engines import EnginesResource
@@ -15,6 +17,7 @@ from resources.home import HomeResource
 from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
 from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.captioning.stage import StageResult
+from veclip_pipelines.lineage.guard_rates import guard_counts
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
 
 
@@ -54,11 +57,12 @@ def concept_captions(
     inputs = concept_inputs(warehouse, key, engine)
     work = Materialisation(context, warehouse, settings, CONCEPT_CAPTIONS, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
-        properties = commit_properties(context, CODE_VERSION)
+        how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}
         if engine.profile.is_imported:
-            result = import_partition(warehouse, CONCEPT_CAPTIONS, engine, key, runner, properties=properties)
+            result = import_partition(warehouse, CONCEPT_CAPTIONS, engine, key, runner, **how)
         else:
-            result = caption_partition(warehouse, engine, key, runner, properties=properties)
+            result = caption_partition(warehouse, engine, key, runner, **how)
+    counts = guard_counts(warehouse, CONCEPT_CAPTIONS, key, engine.engine_id)
     return work.finish(
         {"crawl_partition": key, "engine_id": engine.engine_id},
         rows_in=result.rows,
@@ -67,7 +71,9 @@ def concept_captions(
         extra={
             "engine_profile": engine.profile.name,
             **stage_metadata(result),
+            **guard_metadata(settings, "concept_captions", counts),
         },
+        guards=counts.as_json(),
     )
 
 
@@ -79,4 +85,5 @@ def stage_metadata(result: StageResult) -> dict[str, object]:
         "captions_reused": result.reused,
         "batches_run": result.batches_run,
         "batches_found_finished": result.batches_found,
+        "boilerplate_sentences": result.boilerplate,
     }

@@ -14,8 +14,9 @@ from veclip_pipelines.crawl.index import Crawl
 from veclip_pipelines.crawl.policy import CrawlPolicy, crawl_policy
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.nsfw import nsfw_engine
-from veclip_pipelines.engines.profiles import profile_catalogue
+from veclip_pipelines.engines.profiles import EngineProfile, profile_catalogue
 from veclip_pipelines.engines.prompts import Purpose
+from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.evaluation import retrieval
 from veclip_pipelines.evaluation.karpathy import benchmark_folders, read_benchmark
@@ -67,8 +68,13 @@ def concept_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec) -> 
 
 
 def fused_concepts(settings: Settings, engine: EngineSpec, concept_profile: str) -> EngineSpec | None:
-    """The engine whose concept captions a fusion engine fuses; none for imported VeCap, which came fused."""
-    return None if engine.profile.is_imported else concept_engine(settings, concept_profile)
+    """The engine whose concept captions a fusion engine fuses; none where it sees the picture itself, or VeCap came fused."""
+    return None if fuses_alone(engine.profile) else concept_engine(settings, concept_profile)
+
+
+def fuses_alone(profile: EngineProfile) -> bool:
+    """Whether a fusion engine needs no concept captions."""
+    return profile.is_imported or KINDS[profile.kind].sees
 
 
 def vecap_inputs(
@@ -108,7 +114,7 @@ def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: s
     recipe = recipe_catalogue(settings).load(recipe_name)
     profiles = profile_catalogue(settings)
     for text in recipe.texts:
-        if text.source == "vecap" and not text.concept_engine and not profiles.load(text.engine or "").is_imported:
+        if text.source == "vecap" and not text.concept_engine and not fuses_alone(profiles.load(text.engine or "")):
             raise UsageError(
                 f"recipe {recipe_name!r}: VeCap by {text.engine!r} needs the concept_engine whose captions were fused"
             )

@@ -75,6 +75,7 @@ class Materialisation:
         changed: bool,
         preview: Mapping[str, object],
         extra: Mapping[str, object],
+        guards: str | None = None,
     ) -> dg.MaterializeResult[None]:
         """Records the provenance and returns what Dagster shows."""
         data_version, rows = content_version(self.warehouse, self.spec, partition)
@@ -99,6 +100,7 @@ class Materialisation:
                 seconds=seconds,
                 code_version=self.code_version,
                 launched_by=launched_by(self.context.run.tags),
+                guards=guards,
             ),
         )
         metadata: dict[str, object] = {

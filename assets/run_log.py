@@ -27,7 +27,7 @@ _COUNTER = itertools.count()
 
 @dataclass(frozen=True)
 class StepSeen:
-    """A step as the run's log shows it: started, or ended with a duration in seconds."""
+    """A step as the run's log shows it: started, at work (state progress, with a message), or ended with a duration in seconds."""
 
     step: str
     state: str
@@ -135,6 +135,9 @@ class Watcher:
             seconds = (event.step_success_data.duration_ms or 0) / 1000
             self.durations[event.step_key] = seconds
             self._watch(StepSeen(event.step_key, "done", seconds))
+        elif event.is_asset_observation and event.asset_observation_data.asset_observation.description:
+            said = event.asset_observation_data.asset_observation.description
+            self._watch(StepSeen(event.step_key, "progress", message=said))
         elif event.is_step_failure:
             self.error = self.error or _root_cause(event)
             self._watch(StepSeen(event.step_key, "failed", message=_root_cause(event)))

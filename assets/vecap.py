@@ -6,9 +6,11 @@ from pydantic import Field
 from assets.automation import CARRY_ON
 from assets.columns import table_metadata
 from assets.concept_captions import stage_metadata
+from assets.guards import guard_metadata
 from assets.inputs import fused_concepts, vecap_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
 from assets.partitions import crawl_partitions
+from assets.progress import RunProgress
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
@@ -16,6 +18,7 @@ from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition
 from veclip_pipelines.captioning.imported import import_partition
+from veclip_pipelines.lineage.guard_rates import guard_counts
 from veclip_pipelines.tables.schemas import VECAP
 
 
@@ -63,11 +66,12 @@ def vecap(
         context, warehouse, settings, VECAP, CODE_VERSION, vecap_inputs(warehouse, key, engine, concept)
     )
     with dask.runner(context.run_id) as runner:
-        properties = commit_properties(context, CODE_VERSION)
-        if concept is None:
-            result = import_partition(warehouse, VECAP, engine, key, runner, properties=properties)
+        how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}
+        if engine.profile.is_imported:
+            result = import_partition(warehouse, VECAP, engine, key, runner, **how)
         else:
-            result = fuse_partition(warehouse, engine, concept, key, runner, properties=properties)
+            result = fuse_partition(warehouse, engine, concept, key, runner, **how)
+    counts = guard_counts(warehouse, VECAP, key, engine.engine_id)
     with duckdb.connection() as connection:
         routes = connection.execute(
             "SELECT route || CASE WHEN reason IS NULL THEN '' ELSE ' after ' || reason END, count(*) FROM vecap "
@@ -81,8 +85,10 @@ def vecap(
         preview=preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
         extra={
             "engine_profile": engine.profile.name,
-            "concept_profile": concept.profile.name if concept else "none: imported",
+            "concept_profile": concept.profile.name if concept else "none: imported, or by an engine that sees the picture",
             "routes": dg.MetadataValue.md(reasons_table(dict(routes), "route")),
             **stage_metadata(result),
+            **guard_metadata(settings, "vecap", counts),
         },
+        guards=counts.as_json(),
     )

@@ -7,7 +7,7 @@ import importlib
 
 from bench.report import report
 
-BENCHMARKS = ("index-drop", "extract-wat", "fetch", "partition-cost", "duplicates", "fusion")
+BENCHMARKS = ("index-drop", "extract-wat", "fetch", "partition-cost", "duplicates", "fusion", "captioning")
 
 
 def main() -> None:

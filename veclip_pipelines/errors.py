@@ -21,3 +21,7 @@ class CommitConflictError(VeclipError):
 
 class ModelMissingError(VeclipError):
     """A model's files are not where the engine profile says, and no hub could be asked for them."""
+
+
+class EngineError(VeclipError):
+    """An engine cannot answer at all: its server is gone, refuses, or its model is not what the profile needs."""

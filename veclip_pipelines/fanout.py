@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from veclip_pipelines.errors import VeclipError
+
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+#: How often it is looked how many workers there are.
+_LOOK_SECONDS = 5.0
 
 
 class Runner(Protocol):
@@ -20,6 +29,10 @@ class Runner(Protocol):
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str) -> Iterator[Result]:
         """Yields one result an item, in any order. The first failure is raised and the rest cancelled."""
+        ...
+
+    def everywhere(self, function: Callable[[], None], *, label: str) -> None:
+        """Starts a function once in each worker, those that join later too, and does not wait for it."""
         ...
 
 
@@ -30,6 +43,10 @@ class HereRunner:
         del label
         for item in items:
             yield function(item)
+
+    def everywhere(self, function: Callable[[], None], *, label: str) -> None:
+        """Does nothing: here there is nobody to get ready before the first item."""
+        del function, label
 
 
 class CancelledTaskError(Exception):
@@ -58,6 +75,36 @@ def stop_if_cancelled() -> None:
 
 
 @dataclass(frozen=True)
+class TaskSizing:
+    """How many items a task takes: as many as fill some seconds, so that Dask's own work for a task stays small.
+
+    Only how items are dealt out hangs on the load; what an item is and what comes of it never does.
+
+    Attributes:
+        seconds: what a task is to take.
+        most: items in a task at most.
+        ahead: tasks that wait at each worker thread beside the one that runs: enough that no worker waits, and so few that a
+            partition of a million rows never fills the scheduler.
+    """
+
+    seconds: float = 20.0
+    most: int = 64
+    ahead: int = 1
+
+    def items(self, seconds_an_item: float | None, left: int, threads: int) -> int:
+        """Items for the next task.
+
+        Args:
+            seconds_an_item: as measured so far; None at first, and then a task takes one.
+            left: items that no task has yet: towards the end tasks get smaller, so that all workers end together.
+        """
+        if seconds_an_item is None:
+            return 1
+        fitting = int(self.seconds / max(seconds_an_item, 1e-6))
+        return max(1, min(fitting, self.most, -(-left // (2 * threads))))
+
+
+@dataclass(frozen=True)
 class DaskRunner:
     """Runs items on the workers of a Dask cluster.
 
@@ -68,19 +115,74 @@ class DaskRunner:
 
     client: Client
     run_id: str
+    sizing: TaskSizing = TaskSizing()
+
+    @property
+    def dashboard(self) -> str:
+        """Address of the cluster's dashboard."""
+        return str(self.client.dashboard_link)
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str) -> Iterator[Result]:
-        """A worker that dies has its tasks run elsewhere by Dask; they find their finished files by name."""
-        from distributed import as_completed
+        """A worker that dies has its tasks run elsewhere by Dask; they find their finished files by name.
+
+        Raises:
+            VeclipError: the scheduler is gone, or a task took worker after worker with it.
+        """
+        from distributed import CancelledError, KilledWorker, as_completed
+        from distributed.comm import CommClosedError
 
         attempt = uuid.uuid4().hex[:8]
-        futures = [
-            self.client.submit(function, item, key=f"{self.run_id}-{label}-{attempt}-{index:06d}", pure=False)
-            for index, item in enumerate(items)
-        ]
+        source = iter(items)
+        left, submitted = len(items), 0
+        seconds: float | None = None
+        tasks = as_completed(with_results=True)
+        open_tasks: dict[str, Future[tuple[float, list[Result]]]] = {}
+        threads, looked = self._threads(), time.monotonic()
         try:
-            for _, result in as_completed(futures, with_results=True):
-                yield result
+            while left or open_tasks:
+                if time.monotonic() - looked > _LOOK_SECONDS:  # workers come and go
+                    threads, looked = self._threads(), time.monotonic()
+                while left and len(open_tasks) < threads * (1 + self.sizing.ahead):
+                    part = list(islice(source, self.sizing.items(seconds, left, threads)))
+                    key = f"{self.run_id}-{label}-{attempt}-{submitted:06d}"
+                    future = self.client.submit(_timed, function, part, key=key, pure=False)
+                    open_tasks[key] = future
+                    tasks.add(future)
+                    left, submitted = left - len(part), submitted + 1
+                future, (taken, results) = next(tasks)
+                del open_tasks[future.key]
+                each = taken / len(results)
+                # The newest count most: the first item of a worker loads its model.
+                seconds = each if seconds is None else 0.5 * seconds + 0.5 * each
+                yield from results
+        except (CancelledError, CommClosedError) as error:
+            raise VeclipError(
+                "the Dask scheduler is gone, or has cancelled this run's tasks. Nothing of this step was committed; what its "
+                "workers had finished is taken up when it is run again. A local cluster: veclip cluster up"
+            ) from error
+        except KilledWorker as error:
+            raise VeclipError(f"a task ended worker after worker, so memory is probably short: {error}") from error
         finally:
             # Also when the run is cancelled or fails: nothing of it may go on (dagster-io/dagster#3866).
-            self.client.cancel(futures, force=True)
+            with suppress(CommClosedError, CancelledError, TimeoutError, OSError):
+                self.client.cancel(list(open_tasks.values()), force=True)
+
+    def everywhere(self, function: Callable[[], None], *, label: str) -> None:
+        """A plugin of the workers, as only that reaches workers that join later."""
+        from veclip_pipelines.worker_start import StartedInEachWorker
+
+        self.client.register_plugin(StartedInEachWorker(function, label))
+
+    def _threads(self) -> int:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return max(1, sum(int(worker["nthreads"]) for worker in workers))
+
+
+def _timed(function: Callable[[Item], Result], items: Sequence[Item]) -> tuple[float, list[Result]]:
+    """Results of some items, and the seconds that they took. Runs on a worker."""
+    started = time.monotonic()
+    results = []
+    for item in items:
+        stop_if_cancelled()
+        results.append(function(item))
+    return time.monotonic() - started, results

@@ -1,8 +1,9 @@
-"""Guards on a fused caption: each looks for one fault of language models and answers with its reason code.
+"""Guards on an engine's answer: each looks for one fault of language models and answers with its reason code.
 
-The faults are those that users of published captions complain of: empty answers, refusals, echoes of the prompt, "The
-image shows", answers cut by the token budget, things that stand in neither source, names lost (paper, section 3.2: the
-fusion adds nothing and keeps the AltText's knowledge).
+The faults are those that users of published captions complain of (field notes): empty answers, refusals, echoes of the prompt,
+"The image shows", answers cut by the token budget, things that stand in neither source, names lost (paper, section 3.2: the
+fusion adds nothing and keeps the AltText's knowledge). What happens then is the profile's policy (captioning/fallbacks.py).
+Boilerplate is looked for over a whole partition (captioning/boilerplate.py), and what is known to be unrelated is not asked.
 """
 
 from __future__ import annotations
@@ -11,107 +12,170 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from veclip_pipelines.captioning.words import FUNCTION_WORDS, content_stems, stem, words
+from veclip_pipelines.captioning.instructions import instruction_of
+from veclip_pipelines.captioning.scripts import is_garbled
+from veclip_pipelines.captioning.words import FUNCTION_WORDS, content_stems, numbers_of, stem, words
 from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.engines.profiles import GuardPolicy
 from veclip_pipelines.engines.prompts import Prompt
 from veclip_pipelines.texts import descriptive_part, has_file_name, has_product_code
 
-MAX_WORDS = 40
-
 _REFUSAL = re.compile(
-    r"\b(?:i(?:'|’)?m sorry|i am sorry|i can(?:no|'|’)?t|i cannot|i(?:'|’)m unable|i am unable|as an ai|language model)\b",
+    r"\b(?:(?:i(?:'|’)?m|i am|we(?:'|’)re) (?:sorry|unable|not able|afraid)|i (?:can(?:no|'|’)?t|cannot|could(?:n't|n’t| not)|do not|"
+    r"don(?:'|’)t) (?:\w+ )?(?:see|describe|help|assist|provide|identify|determine|view|process|comply|fulfil|create|generate|"
+    r"answer|tell|have|do)|as an? (?:ai|artificial|language)|(?:ai|language) model|unable to (?:see|describe|provide|assist|view)|"
+    r"against (?:my|our) (?:guidelines|policy|policies)|no image (?:was )?(?:provided|attached|given))\b",
     re.IGNORECASE,
 )
+_MEDIUM = r"(?:image|picture|photo|photograph|caption|alt\s?text|scene|snapshot|illustration)"
 _META = re.compile(
-    r"^\W*(?:here(?:'s| is| are)\b|sure\b|(?:the|this)\s+(?:image|picture|photo|photograph|caption|alt\s?text|scene)\b)"
-    r"|\b(?:alt\s?text|caption)\b",
+    rf"^\W*(?:here(?:'s|’s| is| are)\b|sure\b|certainly\b|of course\b|(?:the|this|that)\s+(?:\w+\s+)?{_MEDIUM}\b"
+    rf"|in (?:the|this)\s+{_MEDIUM}\b|based on\b|caption\s*:|(?:revised|final|fused|rewritten)\s+\w+\s*:)"
+    r"|\b(?:alt\s?text|caption(?:ed|s)?)\b|\b(?:the|this) (?:image|picture|photo) (?:shows|features|depicts|displays|captures)\b"
+    r"|\bi hope\b|\blet me know\b",
     re.IGNORECASE,
 )
+#: So many words of the prompt in a row are an echo and no accident.
+_ECHO_WORDS = 8
 
 
 @dataclass(frozen=True)
-class FusionCase:
-    """An answer with all that it is judged by."""
+class Case:
+    """An answer with all that it is judged by.
+
+    Attributes:
+        alt_text, concept: the sources of a fusion; None for an answer about a picture alone.
+        sees: whether the engine saw the picture: then facts may come from there, and no text can say that they are new.
+    """
 
     answer: EngineText
-    alt_text: str
-    concept: str
-    prompt: Prompt
+    prompt: Prompt | None
+    alt_text: str | None = None
+    concept: str | None = None
+    sees: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.answer.text
+
+    @property
+    def told(self) -> str:
+        """What the AltText tells of the picture: an instruction to a model in it tells nothing."""
+        order = instruction_of(self.alt_text or "")
+        return order.rest if order else self.alt_text or ""
+
+    @property
+    def sources(self) -> str:
+        return f"{self.alt_text or ''} {self.concept or ''}"
 
 
-def first_fault(case: FusionCase) -> str | None:
+def first_fault(case: Case, policy: GuardPolicy) -> str | None:
     """Reason code of the first guard that says no, or None."""
-    for reason, guard in GUARDS.items():
-        if guard(case):
+    guards = GUARDS if case.alt_text is not None else {name: GUARDS[name] for name in _OF_ANY_ANSWER}
+    for reason, guard in guards.items():
+        if reason not in policy.skip and guard(case):
             return reason
     return None
 
 
-def _empty(case: FusionCase) -> bool:
-    return not any(char.isalnum() for char in case.answer.text)
+def _failed(case: Case) -> bool:
+    return case.answer.finish_reason == "failed"
 
 
-def _cut(case: FusionCase) -> bool:
+def _empty(case: Case) -> bool:
+    return not any(char.isalnum() for char in case.text)
+
+
+def _cut(case: Case) -> bool:
     return case.answer.finish_reason == "length"
 
 
-def _too_long(case: FusionCase) -> bool:
-    return len(words(case.answer.text)) > MAX_WORDS or "\n" in case.answer.text
+def _too_long(case: Case) -> bool:
+    most = case.prompt.max_words if case.prompt else 10_000
+    return len(words(case.text)) > most or (case.alt_text is not None and "\n" in case.text)
 
 
-def _refusal(case: FusionCase) -> bool:
-    return bool(_REFUSAL.search(case.answer.text))
+def _refusal(case: Case) -> bool:
+    return bool(_REFUSAL.search(case.text))
 
 
-def _prompt_echo(case: FusionCase) -> bool:
-    text = " ".join(case.answer.text.lower().split())
+def _prompt_echo(case: Case) -> bool:
+    if case.prompt is None:
+        return False
+    text = " ".join(case.text.lower().split())
+    own = content_stems(case.sources)
     answers = {" ".join(example.answer.lower().split()) for example in case.prompt.examples}
-    own = content_stems(f"{case.alt_text} {case.concept}")
     # The answer of an example is an echo, unless this row's own texts are that example's.
-    return text in answers and not content_stems(text) <= own
+    if text in answers and not content_stems(text) <= own:
+        return True
+    asked = _runs([word.lower() for word in words(f"{case.prompt.system} {_without_fields(case.prompt.user)}")])
+    return bool(asked & _runs([word.lower() for word in words(text)]))
 
 
-def _loop(case: FusionCase) -> bool:
-    found = [word.lower() for word in words(case.answer.text)]
+def _loop(case: Case) -> bool:
+    found = [word.lower() for word in words(case.text)]
     runs = list(zip(found, found[1:], found[2:], strict=False))
+    if case.alt_text is None:
+        # A long description may well say a thing twice: only the same four words again and again are a loop.
+        fours = list(zip(runs, found[3:], strict=False))
+        return any(fours.count(four) > 2 for four in set(fours)) or _stutters(found)
+    sources = [word.lower() for word in words(case.sources)]
     return len(set(runs)) < len(runs) or any(
-        found.count(word) > max(2, words(f"{case.alt_text} {case.concept}".lower()).count(word))
-        for word in set(found) - FUNCTION_WORDS
+        found.count(word) > max(2, sources.count(word)) for word in set(found) - FUNCTION_WORDS
     )
 
 
-def _meta_talk(case: FusionCase) -> bool:
-    return bool(_META.search(case.answer.text))
+def _meta_talk(case: Case) -> bool:
+    return bool(_META.search(case.text))
 
 
-def _file_name(case: FusionCase) -> bool:
-    return has_file_name(case.answer.text)
+def _garbled(case: Case) -> bool:
+    return is_garbled(case.text, case.sources if case.alt_text is not None else "", case.prompt)
 
 
-def _product_code(case: FusionCase) -> bool:
-    return has_product_code(case.answer.text)
+def _file_name(case: Case) -> bool:
+    return has_file_name(case.text)
 
 
-def _invented(case: FusionCase) -> bool:
-    return bool(content_stems(case.answer.text) - content_stems(f"{case.alt_text} {case.concept}"))
+def _product_code(case: Case) -> bool:
+    return has_product_code(case.text)
 
 
-def _lost_name(case: FusionCase) -> bool:
-    return bool({stem(name) for name in names_of(case.alt_text)} - {stem(word) for word in words(case.answer.text)})
+def _obeyed_instruction(case: Case) -> bool:
+    order = instruction_of(case.alt_text or "")
+    if order is None:
+        return False
+    elsewhere = content_stems(f"{order.rest} {case.concept or ''}")
+    said = content_stems(case.text)
+    # It said what it was told to say, or nothing of what there was to say.
+    return bool((said & content_stems(order.payload)) - elsewhere) or (bool(elsewhere) and not said & elsewhere)
 
 
-def _lost_alt_text(case: FusionCase) -> bool:
-    wanted = content_stems(descriptive_part(case.alt_text))
-    return bool(wanted) and not wanted & content_stems(case.answer.text)
+def _invented(case: Case) -> bool:
+    if numbers_of(case.text) - numbers_of(case.sources) and not case.sees:
+        return True
+    return not case.sees and bool(content_stems(case.text) - content_stems(case.sources))
+
+
+def _lost_name(case: Case) -> bool:
+    return bool({stem(name) for name in names_of(case.told)} - {stem(word) for word in words(case.text)})
+
+
+def _lost_alt_text(case: Case) -> bool:
+    wanted = content_stems(descriptive_part(case.told))
+    return bool(wanted) and not wanted & content_stems(case.text)
 
 
 #: In the order they are asked.
-GUARDS: dict[str, Callable[[FusionCase], bool]] = {
+GUARDS: dict[str, Callable[[Case], bool]] = {
+    "engine_failed": _failed,
     "empty": _empty,
     "cut": _cut,
     "refusal": _refusal,
     "prompt_echo": _prompt_echo,
+    "obeyed_instruction": _obeyed_instruction,
     "meta_talk": _meta_talk,
+    "garbled": _garbled,
     "loop": _loop,
     "too_long": _too_long,
     "file_name": _file_name,
@@ -120,6 +184,10 @@ GUARDS: dict[str, Callable[[FusionCase], bool]] = {
     "lost_name": _lost_name,
     "lost_alt_text": _lost_alt_text,
 }
+#: Those that need no AltText: asked of descriptions of a picture too, in which a file name can only be read off the picture.
+_OF_ANY_ANSWER = (
+    "engine_failed", "empty", "cut", "refusal", "prompt_echo", "meta_talk", "garbled", "loop", "too_long",
+)  # fmt: skip
 
 
 def names_of(alt_text: str) -> list[str]:
@@ -136,3 +204,16 @@ def names_of(alt_text: str) -> list[str]:
     starts = {match.group(1) for match in re.finditer(r"(?:^|[.!?]\s+)([^\W\d_]+)", text)}
     # The first word is a name too where another name follows it at once (Chelsea Morning): nobody can tell else.
     return [word for word in capitalised if word not in starts]
+
+
+def _without_fields(template: str) -> str:
+    return re.sub(r"\{\{.*?\}\}|\{%.*?%\}", " | ", template)
+
+
+def _runs(found: list[str]) -> set[tuple[str, ...]]:
+    return set(zip(*(found[start:] for start in range(_ECHO_WORDS)), strict=False))
+
+
+def _stutters(found: list[str]) -> bool:
+    """The same word three times in a row."""
+    return any(first == second == third for first, second, third in zip(found, found[1:], found[2:], strict=False))

@@ -6,24 +6,26 @@ Recap-DataComp's re_caption, LAION-COCO's top_caption, CapsFusion's and VeCap-30
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from veclip_pipelines.captioning.stage import (
-    BatchDone,
-    BatchTask,
-    Caption,
-    StageResult,
-    Unit,
-    finish_batch,
-    run_stage,
-)
+from veclip_pipelines.captioning.plan import Unit
+from veclip_pipelines.captioning.progress import Report, no_report
+from veclip_pipelines.captioning.results import Caption
+from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.fanout import Runner
-from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import KEPT, VECAP
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
+
+_CAPTION = "list_filter(captions, lambda c: c.name = $column)[1].text"
+#: One unit a row: its text is part of its hash, as it is not made from the picture but came with the sample.
+_UNITS = f"""
+    SELECT sha256(key || chr(0) || text) AS input_hash, [key] AS keys, NULL::VARCHAR AS shard_uri, NULL::BIGINT AS image_offset,
+           NULL::BIGINT AS image_length, NULL::VARCHAR AS image_sha256, text AS alt_text, '' AS concept, NULL::VARCHAR AS unrelated
+    FROM (SELECT {{key}} AS key, coalesce(first({_CAPTION} ORDER BY {_CAPTION} IS NULL, sample_id), '') AS text FROM raw_crawl
+          WHERE crawl_partition = $partition AND outcome = '{KEPT}' GROUP BY {{key}})
+    ORDER BY key"""  # noqa: S608
 
 
 def import_partition(
@@ -34,6 +36,7 @@ def import_partition(
     runner: Runner,
     *,
     properties: Mapping[str, str],
+    report: Report = no_report,
 ) -> StageResult:
     """Writes the captions that a partition's samples brought along into a table of captions.
 
@@ -41,46 +44,23 @@ def import_partition(
         spec: VECAP, a row a sample; or CONCEPT_CAPTIONS, a row a picture: where its samples brought different captions, that
             of the smallest sample_id counts, and all of them stay in raw_crawl.
     """
-    units = imported_units(warehouse, spec, engine, crawl_partition)
-    return run_stage(warehouse, spec, engine, crawl_partition, units, import_batch, runner, properties=properties)
-
-
-def imported_units(warehouse: Warehouse, spec: TableSpec, engine: EngineSpec, crawl_partition: str) -> list[Unit]:
-    """One unit a row: its text is part of its hash, as it is not made from the picture but came with the sample."""
-    key = spec.keys[0]
-    caption = "list_filter(captions, lambda c: c.name = $column)[1].text"
-    rows = read_rows(
-        warehouse,
-        f"SELECT {key} AS key, coalesce(first({caption} ORDER BY {caption} IS NULL, sample_id), '') AS text FROM raw_crawl "  # noqa: S608
-        f"WHERE crawl_partition = $partition AND outcome = '{KEPT}' GROUP BY {key} ORDER BY {key}",
-        {"column": engine.profile.caption_column, "partition": crawl_partition},
-        tables=["raw_crawl"],
-    )
+    parameters = {"column": engine.profile.caption_column, "partition": crawl_partition}
     columns = {"concept_engine_id": None} if spec is VECAP else {}
-    return [
-        Unit(
-            hashlib.sha256(f"{row['key']}\0{row['text']}".encode()).hexdigest(),
-            (row["key"],),
-            columns=columns,
-            fields={"text": row["text"]},
-        )
-        for row in rows
-    ]
+    work = Work(
+        warehouse, spec, engine, crawl_partition, _UNITS.format(key=spec.keys[0]), parameters, ("raw_crawl",), import_units,
+        columns,
+    )  # fmt: skip
+    return run_stage(work, runner, properties=properties, report=report)
 
 
-def import_batch(task: BatchTask) -> BatchDone:
-    """One batch: the texts as they came. Runs on a worker."""
-    return finish_batch(task, _captions)
-
-
-def _captions(task: BatchTask) -> list[Caption]:
-    column = task.engine.profile.caption_column
+def import_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:
+    """The captions of one batch as they came."""
     captions = []
-    for unit in task.units:
-        text = " ".join(unit.fields["text"].split())
+    for unit in units:
+        text = " ".join(unit.alt_text.split())
         if any(char.isalnum() for char in text):
             captions.append(Caption(text, "imported"))
         else:
-            missing = f"the drop brought no {column} for it"
+            missing = f"the drop brought no {spec.profile.caption_column} for it"
             captions.append(Caption(None, None, reason="no_imported_caption", detail=missing))
     return captions

@@ -1,93 +1,84 @@
-"""What both captioning steps share: reuse what is known, cut the rest into batches, write each batch once, commit once.
+"""What all captioning steps share: reuse what is known, plan the rest, have each batch done once, commit once.
 
-Work is found again by (input_hash, engine_id), in all partitions; a failed result never is. A batch is one Dask task and
-one Parquet file, named by what is in it: a run that was killed leaves finished batches that the next one takes up.
+Work is found again by (input_hash, engine_id), in all partitions; a failed result never is. A batch is one Parquet file that
+its worker writes: results never pass through this process.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
-import pyarrow as pa
+from duckdb import DuckDBPyConnection
 
-from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.captioning.boilerplate import find_boilerplate, mend_batches
+from veclip_pipelines.captioning.plan import Plan, PlannedBatch, Unit, read_units, remove_plan, write_plan
+from veclip_pipelines.captioning.progress import Progress, ProgressMeter, Report, no_report
+from veclip_pipelines.captioning.results import Caption, caption_rows
 from veclip_pipelines.engines.identity import EngineSpec, record_engine
+from veclip_pipelines.engines.loading import warm_up
 from veclip_pipelines.fanout import Runner
-from veclip_pipelines.shards import ByteRange
 from veclip_pipelines.tables.commit import partition_files, replace_partition
-from veclip_pipelines.tables.data_files import DataFile, find_file, table_of, write_file
+from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file, table_of, write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import KEPT, REJECTED
+from veclip_pipelines.tables.schemas import KEPT
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _LOG = logging.getLogger(__name__)
-_REUSED = ("text", "finish_reason", "token_count", "route", "engine_text", "reason", "detail")
+_REUSED = (
+    "text", "finish_reason", "token_count", "prompt_tokens", "route", "engine_text", "attempts", "faults", "reason", "detail",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One piece of work and the rows that its result is for.
+class Work:
+    """One captioning step of one crawl partition.
 
     Attributes:
-        input_hash: hash of all that the result depends on, the engine apart.
-        keys: the rows' keys (pictures or samples); equal inputs are computed once and written for each key.
-        columns: further columns of those rows.
-        picture: where the picture is, for a concept caption.
-        fields: what the prompt is filled with, for a VeCap.
+        units: query for the columns of the plan (captioning/plan.py), in the order in which they are cut into batches.
+        parameters: its parameters.
+        tables: tables that it reads.
+        compute: captions for the units of one batch; runs on a worker.
+        columns: values that each row of the partition has beside its caption.
     """
 
-    input_hash: str
-    keys: tuple[str, ...]
-    columns: Mapping[str, str | None] = field(default_factory=dict)
-    picture: ByteRange | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
+    warehouse: Warehouse
+    spec: TableSpec
+    engine: EngineSpec
+    crawl_partition: str
+    units: str
+    parameters: Mapping[str, object]
+    tables: tuple[str, ...]
+    compute: Callable[[EngineSpec, Sequence[Unit]], list[Caption]]
+    columns: Mapping[str, str | None]
 
-
-@dataclass(frozen=True)
-class Caption:
-    """The result of a unit: a text with its route, or a reject with its reason."""
-
-    text: str | None
-    route: str | None
-    answer: EngineText | None = None
-    reason: str | None = None
-    detail: str | None = None
-
-    def row(self) -> dict[str, object]:
-        return {
-            "text": self.text,
-            "route": self.route,
-            "finish_reason": self.answer.finish_reason if self.answer else "skipped",
-            "token_count": self.answer.token_count if self.answer else 0,
-            "engine_text": self.answer.text if self.answer else None,
-            "outcome": REJECTED if self.text is None else KEPT,
-            "reason": self.reason,
-            "detail": self.detail,
-        }
+    @property
+    def partition(self) -> dict[str, str]:
+        return {"crawl_partition": self.crawl_partition, "engine_id": self.engine.engine_id}
 
 
 @dataclass(frozen=True)
 class BatchTask:
-    """One task as it goes to a worker."""
+    """What a worker gets to know of all batches; which one it is to do comes with each."""
 
-    warehouse: Warehouse
-    spec: TableSpec
-    partition: Mapping[str, str]
-    name: str
-    engine: EngineSpec
-    units: tuple[Unit, ...]
+    work: Work
+    plan: str
 
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A finished batch: its file, and whether an earlier run had finished it."""
+    """A finished batch: its file, whether an earlier run had finished it, and what it came to."""
 
+    batch: PlannedBatch
     file: DataFile
     found: bool
+    rejected: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -102,144 +93,139 @@ class StageResult:
     batches_found: int
     delta_version: int
     changed: bool
+    boilerplate: int = 0
 
 
-def run_stage(
-    warehouse: Warehouse,
-    spec: TableSpec,
-    engine: EngineSpec,
-    crawl_partition: str,
-    units: Sequence[Unit],
-    task: Callable[[BatchTask], BatchDone],
-    runner: Runner,
-    *,
-    properties: Mapping[str, str],
-) -> StageResult:
-    """Replaces one engine's captions of a crawl partition by captions for exactly these units.
-
-    Args:
-        units: sorted; batches are cut in this order, so that they are a pure function of the input.
-        task: computes one batch; runs on a worker.
-    """
-    partition = {"crawl_partition": crawl_partition, "engine_id": engine.engine_id}
-    rows = sum(len(unit.keys) for unit in units)
+def run_stage(work: Work, runner: Runner, *, properties: Mapping[str, str], report: Report = no_report) -> StageResult:
+    """Replaces one engine's captions of a crawl partition by captions for exactly the units of its query."""
+    warehouse, spec, engine = work.warehouse, work.spec, work.engine
+    if not engine.profile.is_imported:
+        runner.everywhere(partial(warm_up, engine), label=f"warm-{engine.engine_id[:8]}")
     table = warehouse.open(spec)
-    expected = partition_files(table, partition)
-    known = _known_captions(warehouse, spec, engine.engine_id, [unit.input_hash for unit in units])
-    todo = [unit for unit in units if unit.input_hash not in known]
-    reused = rows - sum(len(unit.keys) for unit in todo)
-    if table is not None and expected and not todo and _holds_exactly(warehouse, spec, partition, units):
-        return StageResult(engine.engine_id, rows, 0, reused, 0, 0, table.version(), changed=False)
-    record_engine(warehouse, engine, properties=properties)
-    size = engine.profile.batch_rows * engine.profile.task_batches
-    batches = [tuple(todo[start : start + size]) for start in range(0, len(todo), size)]
-    tasks = [
-        BatchTask(warehouse, spec, partition, _batch_name(index, batch, expected), engine, batch)
-        for index, batch in enumerate(batches)
-    ]
-    done: list[BatchDone] = []
-    for batch in runner.run(task, tasks, label=spec.name):
-        done.append(batch)
-        _LOG.info("%s %s: %d of %d batches done", spec.name, crawl_partition, len(done), len(tasks))
-    files = [batch.file for batch in done]
-    if known:
-        files.append(_write_reused(warehouse, spec, partition, units, known, expected))
+    expected = partition_files(table, work.partition)
+    with connect(warehouse, {spec.name, *work.tables}) as connection:
+        rows, reused_units, reused = _prepare(connection, work)
+        if table is not None and expected and reused == rows and _holds_exactly(connection, work):
+            return StageResult(engine.engine_id, rows, 0, reused, 0, 0, table.version(), changed=False)
+        record_engine(warehouse, engine, properties=properties)
+        salt = _salt(expected)
+        files = [_write_reused(connection, work, salt)] if reused_units else []
+        plan = write_plan(
+            warehouse,
+            connection,
+            "SELECT units.* EXCLUDE (place) FROM units ANTI JOIN known USING (input_hash) ORDER BY place",
+            place=f"{spec.name}/{work.crawl_partition}.{engine.engine_id}",
+            batch_rows=engine.profile.batch_rows,
+            salt=salt,
+        )
+    try:
+        done = _run_batches(work, plan, runner, rows - reused, report)
+        boilerplate = find_boilerplate(work, plan, [batch.file for batch in done])
+        files += mend_batches(work, plan, done, boilerplate, runner)
+    finally:
+        remove_plan(warehouse, plan)
     if not files:
-        files.append(write_file(warehouse, spec, partition, "no-rows", table_of(spec, [])))
-    commit = replace_partition(warehouse, spec, partition, files, expected=expected, properties=properties)
-    found = sum(batch.found for batch in done)
-    return StageResult(
-        engine.engine_id,
-        rows,
-        rows - reused,
-        reused,
-        len(done) - found,
-        found,
-        commit.version,
-        commit.written,
+        files.append(write_file(warehouse, spec, work.partition, "no-rows", table_of(spec, [])))
+    started = time.monotonic()
+    commit = replace_partition(warehouse, spec, work.partition, files, expected=expected, properties=properties)
+    _LOG.info(
+        "%s %s: %d files committed in %.2f s", spec.name, work.crawl_partition, len(files), time.monotonic() - started
     )
+    found = sum(batch.found for batch in done)
+    counts = (rows, rows - reused, reused, len(done) - found, found)
+    return StageResult(engine.engine_id, *counts, commit.version, commit.written, len(boilerplate))
 
 
-def finish_batch(task: BatchTask, compute: Callable[[BatchTask], list[Caption]]) -> BatchDone:
-    """Takes up the batch's file if it is there, else computes and writes it. Runs on a worker."""
-    if file := find_file(task.warehouse, task.spec, task.partition, task.name):
-        return BatchDone(file, found=True)
-    captions = compute(task)
-    key = task.spec.keys[0]
-    rows: list[dict[str, object]] = [
-        {key: name, "input_hash": unit.input_hash, **unit.columns, **caption.row()}
-        for unit, caption in zip(task.units, captions, strict=True)
-        for name in unit.keys
-    ]
-    file = write_file(task.warehouse, task.spec, task.partition, task.name, table_of(task.spec, rows))
-    return BatchDone(file, found=False)
+def do_batch(task: BatchTask, batch: PlannedBatch) -> BatchDone:
+    """Takes up the batch's file if it is there, else computes and writes it. Runs on a worker, whose engine stays loaded."""
+    work = task.work
+    file = find_file(work.warehouse, work.spec, work.partition, batch.name)
+    found = file is not None
+    if file is None:
+        units = read_units(work.warehouse, task.plan, batch.index)
+        captions = work.compute(work.engine, units)
+        rows = caption_rows(work.spec.keys[0], work.columns, units, captions)
+        file = write_file(work.warehouse, work.spec, work.partition, batch.name, table_of(work.spec, rows))
+    counts = read_file(work.warehouse, work.spec, file, columns=["outcome", "token_count"])
+    rejected = sum(outcome != KEPT for outcome in counts["outcome"].to_pylist())
+    return BatchDone(batch, file, found, rejected, sum(counts["token_count"].to_pylist()))
 
 
-def _batch_name(index: int, units: Sequence[Unit], expected: frozenset[str]) -> str:
-    """Names a batch by its inputs and by what the partition held before.
-
-    The latter so that a batch with a row that failed is not taken for done once it is committed: after a commit the
-    names are new, after a crash they are the same.
-    """
-    digest = hashlib.sha256("\n".join(sorted(expected)).encode())
-    for unit in units:
-        digest.update(f"\n{unit.input_hash}\0{','.join(unit.keys)}".encode())
-    return f"batch-{index:06d}-{digest.hexdigest()[:16]}"
-
-
-def _known_captions(
-    warehouse: Warehouse, spec: TableSpec, engine_id: str, hashes: Sequence[str]
-) -> dict[str, dict[str, object]]:
-    """Kept captions of this engine by input_hash, from whatever partition."""
-    with connect(warehouse, [spec.name]) as connection:
-        connection.register("wanted", pa.table({"input_hash": pa.array(hashes, pa.string())}))
-        columns = ", ".join(f"any_value({name}) AS {name}" for name in _REUSED)
-        cursor = connection.execute(
-            f"SELECT input_hash, {columns} FROM {spec.name} SEMI JOIN wanted USING (input_hash) "  # noqa: S608
-            f"WHERE engine_id = ? AND outcome = '{KEPT}' GROUP BY input_hash",
-            [engine_id],
+def _run_batches(work: Work, plan: Plan, runner: Runner, rows: int, report: Report) -> list[BatchDone]:
+    meter = ProgressMeter(work.spec.name, work.crawl_partition, rows, len(plan.batches))
+    done: list[BatchDone] = []
+    for batch in runner.run(partial(do_batch, BatchTask(work, plan.path)), plan.batches, label=work.spec.name):
+        done.append(batch)
+        progress: Progress = meter.add(
+            batch.batch.rows, batch.rejected, 0 if batch.found else batch.tokens, batch.found
         )
-        return {row[0]: dict(zip(_REUSED, row[1:], strict=True)) for row in cursor.fetchall()}
+        report(progress)
+    # In the order of the plan, and not in that of their coming: so the commit is the same whatever the load was.
+    return sorted(done, key=lambda one: one.batch.index)
 
 
-def _holds_exactly(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str], units: Sequence[Unit]) -> bool:
-    key = spec.keys[0]
-    with connect(warehouse, [spec.name]) as connection:
-        cursor = connection.execute(
-            f"SELECT {key}, input_hash FROM {spec.name} WHERE crawl_partition = ? AND engine_id = ? AND outcome = '{KEPT}'",  # noqa: S608
-            list(partition.values()),
-        )
-        held = set(cursor.fetchall())
-        total = connection.execute(
-            f"SELECT count(*) FROM {spec.name} WHERE crawl_partition = ? AND engine_id = ?",  # noqa: S608
-            list(partition.values()),
-        ).fetchone()
-    wanted = {(name, unit.input_hash) for unit in units for name in unit.keys}
-    return held == wanted and total == (len(wanted),)
+def _prepare(connection: DuckDBPyConnection, work: Work) -> tuple[int, int, int]:
+    """Makes the tables ``units`` and ``known``; rows in all, and units and rows whose caption is known."""
+    # One query: the order is kept in a column, so that no later step depends on how DuckDB scans.
+    connection.execute(
+        f"CREATE TABLE units AS SELECT *, row_number() OVER () AS place FROM ({work.units})",  # noqa: S608
+        dict(work.parameters),
+    )
+    reused = ", ".join(f"any_value({name}) AS {name}" for name in _REUSED)
+    connection.execute(
+        f"CREATE TABLE known AS SELECT input_hash, {reused} FROM {work.spec.name} "  # noqa: S608
+        f"SEMI JOIN units USING (input_hash) WHERE engine_id = ? AND outcome = '{KEPT}' GROUP BY input_hash",
+        [work.engine.engine_id],
+    )
+    counted = connection.execute(
+        "SELECT coalesce(sum(len(keys)), 0), count(known.input_hash), coalesce(sum(len(keys)) FILTER (known.input_hash IS NOT NULL), 0) "
+        "FROM units LEFT JOIN known USING (input_hash)"
+    ).fetchone()
+    assert counted is not None
+    return int(counted[0]), int(counted[1]), int(counted[2])
 
 
-def _write_reused(
-    warehouse: Warehouse,
-    spec: TableSpec,
-    partition: Mapping[str, str],
-    units: Sequence[Unit],
-    known: Mapping[str, Mapping[str, object]],
-    expected: frozenset[str],
-) -> DataFile:
-    key = spec.keys[0]
-    reused = [unit for unit in units if unit.input_hash in known]
-    name = _batch_name(0, reused, expected).replace("batch-", "reused-")
-    if file := find_file(warehouse, spec, partition, name):
+def _holds_exactly(connection: DuckDBPyConnection, work: Work) -> bool:
+    """Whether the partition holds a kept caption for each unit and row, and nothing else."""
+    key = work.spec.keys[0]
+    found = connection.execute(
+        f"WITH held AS (SELECT {key} AS key, input_hash, outcome FROM {work.spec.name} WHERE crawl_partition = $crawl_partition "  # noqa: S608
+        "AND engine_id = $engine_id), wanted AS (SELECT unnest(keys) AS key, input_hash FROM units) "
+        f"SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM wanted), "
+        f"(SELECT count(*) FROM wanted SEMI JOIN (FROM held WHERE outcome = '{KEPT}') USING (key, input_hash))",
+        work.partition,
+    ).fetchone()
+    assert found is not None
+    return bool(found[0] == found[1] == found[2])
+
+
+def _write_reused(connection: DuckDBPyConnection, work: Work, salt: str) -> DataFile:
+    """One file with the rows whose captions are known, in a stream."""
+    spec, key = work.spec, work.spec.keys[0]
+    named = connection.execute(
+        "SELECT bit_xor(md5_number(input_hash || chr(10) || array_to_string(keys, ','))) FROM units SEMI JOIN known USING (input_hash)"
+    ).fetchone()
+    assert named is not None
+    name = f"reused-{hashlib.sha256(f'{salt}{named[0]}'.encode()).hexdigest()[:16]}"
+    if file := find_file(work.warehouse, spec, work.partition, name):
         return file
-    rows: list[dict[str, object]] = [
-        {
-            key: row_key,
-            "input_hash": unit.input_hash,
-            **unit.columns,
-            **known[unit.input_hash],
-            "outcome": KEPT,
-        }
-        for unit in reused
-        for row_key in unit.keys
+    constant = {**work.columns, "outcome": KEPT}
+    columns = [
+        f"key AS {column}" if column == key else f"${column} AS {column}" if column in constant else column
+        for column in spec.file_schema.names
     ]
-    return write_file(warehouse, spec, partition, name, table_of(spec, rows))
+    reader = connection.cursor().sql(
+        f"SELECT {', '.join(columns)} FROM (SELECT unnest(keys) AS key, input_hash, known.* EXCLUDE (input_hash) FROM units "  # noqa: S608
+        "JOIN known USING (input_hash)) ORDER BY key",
+        params=constant,
+    ).to_arrow_reader()
+    return claim_file(work.warehouse, spec, work.partition, name, reader.cast(spec.file_schema))[0]
+
+
+def _salt(expected: frozenset[str]) -> str:
+    """What the partition held before goes into each batch's name.
+
+    So that a batch with a row that failed is not taken for done once it is committed: after a commit the names are new,
+    after a crash they are the same.
+    """
+    return hashlib.sha256("\n".join(sorted(expected)).encode()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_NUMBER = re.compile(r"\d[\d,.]*")
 
 FUNCTION_WORDS = frozenset(
     """a about above across after against all along also am among an and another any are around as at away be
@@ -37,3 +38,8 @@ def stem(word: str) -> str:
 def content_stems(text: str) -> set[str]:
     """Stems of the words that carry meaning, numbers included."""
     return {stem(word) for word in words(text) if word.lower() not in FUNCTION_WORDS}
+
+
+def numbers_of(text: str) -> set[str]:
+    """The numbers of a text, digit groups joined: 1,200 and 1200 are one."""
+    return {number.replace(",", "").rstrip(".") for number in _NUMBER.findall(text)}

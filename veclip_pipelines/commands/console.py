@@ -89,15 +89,17 @@ class ProgressBoard:
         def watch(seen: StepSeen) -> None:
             if seen.state == "started":
                 running.append(seen.step)
-            elif seen.step in running:
+            elif seen.state != "progress" and seen.step in running:
                 running.remove(seen.step)
             if self._bars and task is not None:
-                now = f" ({', '.join(running)})" if running else ""
+                now = f" ({seen.message or ', '.join(running)})" if running else ""
                 self._bars.update(task, description=title + now, advance=int(seen.state == "done"))
             elif seen.state == "done":
                 say(f"{title}: {seen.step} {seen.seconds:.1f} s")
             elif seen.state == "failed":
                 say(f"{title}: {seen.step} FAILED")
+            elif seen.state == "progress":
+                say(f"{title}: {seen.message}")
 
         return watch
 

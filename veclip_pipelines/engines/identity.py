@@ -14,7 +14,7 @@ from pathlib import Path
 from veclip_pipelines.catalogue import Catalogue
 from veclip_pipelines.engines.profiles import EngineProfile, profile_catalogue
 from veclip_pipelines.engines.prompts import Prompt, Purpose, prompt_catalogue
-from veclip_pipelines.engines.registry import engine_class
+from veclip_pipelines.engines.registry import engine_kind
 from veclip_pipelines.errors import ModelMissingError, UsageError
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import append_new
@@ -22,7 +22,9 @@ from veclip_pipelines.tables.schemas import ENGINES
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _WEIGHTS = ("*.safetensors", "*.gguf")
-_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "pillow", "efficientnet-lite-pytorch")
+_LIBRARIES = (
+    "torch", "transformers", "tokenizers", "safetensors", "pillow", "efficientnet-lite-pytorch", "vllm", "openai",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,19 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
         )
     if profile.is_imported:
         return _imported(profile, code_version)
-    engine_class(profile.kind, purpose)
+    kind = engine_kind(profile.kind, purpose)
     prompt = prompt_catalogue(settings).load(profile.prompt) if profile.prompt else None
-    folder = model_folder(settings, profile)
-    weights = weights_sha256(folder, profile.gguf_file)
+    if prompt is not None and prompt.purpose != purpose:
+        raise UsageError(
+            f"engine profile {name!r} makes {purpose} captions, and its prompt {prompt.name!r} is for {prompt.purpose} captions"
+        )
+    if not kind.weights and not profile.server:
+        raise UsageError(
+            f"engine profile {name!r} is of kind {profile.kind} and names no server, such as http://host:8000/v1"
+        )
+    # A server's weights cannot be seen from here: what stands for them is the model's name and the revision that the profile gives.
+    folder = model_folder(settings, profile) if kind.weights else Path()
+    weights = weights_sha256(folder, profile.gguf_file) if kind.weights else ""
     identity = {
         "kind": profile.kind,
         "model": profile.model,
@@ -87,7 +98,12 @@ def _imported(profile: EngineProfile, code_version: str) -> EngineSpec:
 
 def decoding_of(profile: EngineProfile) -> dict[str, object]:
     """All settings of a profile that can change the engine's words."""
-    return {**profile.decoding.model_dump(), "dtype": profile.dtype, "threshold": profile.threshold}
+    return {
+        **profile.decoding.model_dump(),
+        "dtype": profile.dtype,
+        "threshold": profile.threshold,
+        "guards": profile.guards.model_dump(),
+    }
 
 
 def model_folder(settings: Settings, profile: EngineProfile) -> Path:

@@ -1,33 +1,83 @@
-"""Engines are loaded once a process and kept: a Dask worker answers many batches with one load."""
+"""Engines are loaded once a process and kept: a Dask worker answers many batches, of many partitions, with one load."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from veclip_pipelines.engines.base import ImageTextEngine, TextEngine
+from veclip_pipelines.engines.base import Engine, EngineText, PictureBatch, TextBatch
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.engines.registry import engine_class
+from veclip_pipelines.engines.registry import KINDS
+
+Batch = TypeVar("Batch", PictureBatch, TextBatch)
+
+#: Batches that are prepared while the model is at one: one is enough where preparing is the faster of the two.
+_AHEAD = 1
 
 
-def image_text_engine(spec: EngineSpec) -> ImageTextEngine:
-    """The loaded engine of a concept profile."""
-    engine: ImageTextEngine = _load(_Key(spec))
-    return engine
+def load_engine(spec: EngineSpec) -> Engine[Any]:
+    """The loaded engine of a spec. Raises ModelMissingError or EngineError where it cannot be loaded."""
+    return _load(_Key(spec)).engine
 
 
-def text_engine(spec: EngineSpec) -> TextEngine:
-    """The loaded engine of a fusion profile."""
-    engine: TextEngine = _load(_Key(spec))
-    return engine
+def answers(
+    spec: EngineSpec, batches: Iterable[Batch], stop: Callable[[], None]
+) -> Iterator[tuple[Batch, list[EngineText]]]:
+    """Each batch with its answers, in order; the next one is made and prepared in a thread while the model is at one.
+
+    One thread of a process at a time answers: a model has one place for its state.
+    """
+    loaded = _load(_Key(spec))
+    with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
+        source = iter(batches)
+
+        def prepare_next() -> tuple[Batch, Any] | None:
+            for batch in source:
+                return batch, loaded.engine.prepare(batch)
+            return None
+
+        ahead: list[Future[tuple[Batch, Any] | None]] = [pool.submit(prepare_next) for _ in range(1 + _AHEAD)]
+        try:
+            while (prepared := ahead.pop(0).result()) is not None:
+                ahead.append(pool.submit(prepare_next))
+                with loaded.lock:
+                    found = loaded.engine.answer(prepared[1], stop)
+                yield prepared[0], found
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def warm_up(spec: EngineSpec) -> None:
+    """Loads an engine so that the first batch need not wait; a failure is left for that batch to tell."""
+    with suppress(Exception):
+        _load(_Key(spec))
+
+
+class _Loaded:
+    def __init__(self, spec: EngineSpec) -> None:
+        self.engine: Engine[Any] = KINDS[spec.profile.kind].load_class()(spec)
+        self.lock = threading.Lock()
 
 
 class _Key:
-    """A spec that is equal to another by engine and folder: two profiles of the same engine share one load."""
+    """A spec that is equal to another by engine and place: two profiles of the same engine share one load."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
-        self._parts = (spec.engine_id, spec.profile.device, spec.model_folder)
+        profile = spec.profile
+        self._parts = (
+            spec.engine_id,
+            profile.device,
+            spec.model_folder,
+            profile.server,
+            profile.token_budget,
+            profile.in_flight,
+        )
 
     def __hash__(self) -> int:
         return hash(self._parts)
@@ -36,7 +86,16 @@ class _Key:
         return isinstance(other, _Key) and self._parts == other._parts
 
 
+_LOADING = threading.Lock()
+
+
+def _load(key: _Key) -> _Loaded:
+    # Warming up and the first batch ask at once: the second waits for the first instead of loading the model again.
+    with _LOADING:
+        return _loaded(key)
+
+
 # The one state of this package that outlives a call. Two, so that a captioner and a fuser stay loaded side by side.
 @lru_cache(maxsize=2)
-def _load(key: _Key) -> Any:
-    return engine_class(key.spec.profile.kind, key.spec.profile.purpose)(key.spec)
+def _loaded(key: _Key) -> _Loaded:
+    return _Loaded(key.spec)

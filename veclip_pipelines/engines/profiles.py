@@ -12,6 +12,8 @@ from veclip_pipelines.settings import Settings
 
 #: Kind of a profile whose captions come with the drop.
 IMPORTED = "imported"
+#: What becomes of a row whose answer no guard lets through.
+Fallback = Literal["template", "concept", "reject"]
 
 
 class Decoding(BaseModel):
@@ -25,17 +27,63 @@ class Decoding(BaseModel):
     repetition_penalty: float = Field(default=1.0, ge=1.0)
     seed: int = 0
 
+    def of_attempt(self, attempt: int, retry_temperature: float) -> Decoding:
+        """The decoding of the n-th retry: another seed, and a temperature, as greedy words would only come again."""
+        if attempt == 0:
+            return self
+        temperature = max(self.temperature, retry_temperature)
+        return self.model_copy(update={"seed": self.seed + attempt, "temperature": temperature})
+
+
+class GuardPolicy(BaseModel):
+    """What is done where a guard objects to an answer. A part of engine_id, as it can change a row's text.
+
+    Attributes:
+        retries: times that a row is asked again with another seed before anything else.
+        retry_temperature: temperature of these, where the decoding's own is lower.
+        then: what follows when no retry helped. template: AltText and concept caption side by side; concept: the concept
+            caption alone; reject: no text. A concept caption has nothing to fall back to and is always a reject.
+        by_guard: another choice for single guards, by reason code.
+        skip: guards that are not asked, by reason code.
+        boilerplate_rows, boilerplate_share: a sentence that stands in so many rows of a partition, and in this share of them, is
+            boilerplate.
+        minimum_similarity: image-text similarity that the drop brought along (LAION, DataComp) below which AltText and picture
+            are unrelated.
+        relatedness: model whose text embeddings of AltText and concept caption are compared (cosine); none: not compared.
+        minimum_relatedness: below it the two have nothing to do with each other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    retries: int = Field(default=0, ge=0, le=5)
+    retry_temperature: float = Field(default=0.7, gt=0.0, le=2.0)
+    then: Fallback = "template"
+    by_guard: dict[str, Fallback] = {}
+    skip: tuple[str, ...] = ()
+    boilerplate_rows: int = Field(default=20, ge=2)
+    boilerplate_share: float = Field(default=0.01, gt=0.0, le=1.0)
+    minimum_similarity: float = Field(default=0.2, ge=-1.0, le=1.0)
+    relatedness: str | None = None
+    minimum_relatedness: float = Field(default=0.05, ge=-1.0, le=1.0)
+
+    def fallback(self, reason: str) -> Fallback:
+        return self.by_guard.get(reason, self.then)
+
 
 class EngineProfile(BaseModel):
     """A ready choice of engine.
 
     Attributes:
         kind: name in the registry.
-        model: a folder under VECLIP_MODELS, an absolute folder, or a hub id.
+        model: a folder under VECLIP_MODELS, an absolute folder, or a hub id; for a server the name that it knows.
         gguf_file: file in the model's folder, where the weights are GGUF.
+        dtype: precision of the weights; auto is bfloat16 where the worker's processor or GPU computes in it, else float32.
         threshold: for the tagger: the probability from which a class name is said.
-        batch_rows: rows in one call of the model.
-        task_batches: batches in one Dask task, which is also one Parquet file.
+        server: base URL of an OpenAI-compatible server, such as http://10.0.0.7:8000/v1. Not a part of engine_id.
+        api_key_env: environment variable of the workers that holds the server's key.
+        in_flight: requests to the server at a time, a worker.
+        batch_rows: rows in one batch: what is one Parquet file and what a rerun finds again.
+        token_budget: tokens that one step of the model may hold, rows times (prompt + answer). Rows above it wait.
         caption_column: for kind imported: the drop's column that holds the captions.
     """
 
@@ -49,12 +97,16 @@ class EngineProfile(BaseModel):
     revision: str | None = None
     gguf_file: str | None = None
     prompt: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     decoding: Decoding = Decoding()
+    guards: GuardPolicy = GuardPolicy()
     threshold: float = Field(default=0.35, ge=0.0, le=1.0)
-    batch_rows: int = Field(default=8, ge=1)
-    task_batches: int = Field(default=1, ge=1)
+    server: str | None = None
+    api_key_env: str | None = None
+    in_flight: int = Field(default=16, ge=1)
+    batch_rows: int = Field(default=32, ge=1)
+    token_budget: int = Field(default=6144, ge=64)
     caption_column: str | None = None
 
     @property

@@ -40,6 +40,7 @@ class Prompt(BaseModel):
     Attributes:
         fields: names that ``user`` may use; data fills them and nothing in the data is read as a template.
         user: Jinja2 template of one question.
+        max_words: an answer of more words is not what was asked for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +53,7 @@ class Prompt(BaseModel):
     system: str = ""
     user: str
     examples: tuple[Example, ...] = ()
+    max_words: int = Field(default=40, ge=1)
 
     @property
     def label(self) -> str:

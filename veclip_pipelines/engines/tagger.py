@@ -7,12 +7,13 @@ its weights as converted by ``veclip models install``; useless on icons and patt
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.engines.base import EngineText, PictureBatch, go_on
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.errors import ModelMissingError
 
@@ -25,6 +26,18 @@ _HUES = ((16, "red"), (41, "orange"), (68, "yellow"), (165, "green"), (200, "lig
          (345, "pink"), (360, "red"))  # fmt: skip
 #: A picture of which less than this share has any colour is called black and white.
 _COLOURED_SHARE = 0.02
+
+
+#: Pictures in one step of the model.
+_ROWS = 16
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Pixels of shape (pictures, 3, 224, 224), and the names of each picture's colours."""
+
+    pixels: np.ndarray[tuple[int, int, int, int], np.dtype[np.float32]]
+    colours: list[list[str]]
 
 
 class TaggerEngine:
@@ -49,20 +62,28 @@ class TaggerEngine:
         self._model = EfficientNet.from_name("efficientnet-lite0").eval()
         self._model.load_state_dict(load_file(weights))
 
-    def describe(self, pictures: Sequence[Image.Image]) -> list[EngineText]:
+    def prepare(self, batch: PictureBatch) -> _Prepared:
+        """The pixels as the model takes them, and each picture's colours."""
+        pixels = np.stack([_preprocess(picture) for picture in batch.pictures])
+        return _Prepared(pixels, [dominant_colours(picture) for picture in batch.pictures])
+
+    def answer(self, prepared: _Prepared, stop: Callable[[], None] = go_on) -> list[EngineText]:
         """One short sentence a picture; ``token_count`` counts words, as there is no tokenizer."""
         torch = self._torch
-        batch = torch.from_numpy(np.stack([_preprocess(picture) for picture in pictures]))
-        with torch.inference_mode():
-            best = self._model(batch).softmax(dim=-1).max(dim=-1)
-        texts = [
-            self._sentence(picture, float(probability), int(index))
-            for picture, probability, index in zip(pictures, best.values, best.indices, strict=True)
-        ]
+        texts = []
+        for start in range(0, len(prepared.colours), _ROWS):
+            stop()
+            with torch.inference_mode():
+                batch = torch.from_numpy(prepared.pixels[start : start + _ROWS])
+                best = self._model(batch).softmax(dim=-1).max(dim=-1)
+            rows = zip(
+                best.values.tolist(), best.indices.tolist(), prepared.colours[start : start + _ROWS], strict=True
+            )
+            texts += [self._sentence(probability, index, colours) for probability, index, colours in rows]
         return [EngineText(text, "stop", len(text.split())) for text in texts]
 
-    def _sentence(self, picture: Image.Image, probability: float, index: int) -> str:
-        colours = f"in {' and '.join(dominant_colours(picture))}"
+    def _sentence(self, probability: float, index: int, names: list[str]) -> str:
+        colours = f"in {' and '.join(names)}"
         if probability < self._threshold:
             return f"a picture {colours}"
         name = self._labels[index]

@@ -2,64 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, set_seed
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.engines.base import EngineText, PictureBatch, go_on
+from veclip_pipelines.engines.generating import GeneratingDecoder
 from veclip_pipelines.engines.identity import EngineSpec
+from veclip_pipelines.engines.profiles import Decoding
+from veclip_pipelines.engines.token_rows import Prompt
 from veclip_pipelines.engines.transformers_common import (
+    Decoder,
+    choose_decoder,
     end_token_ids,
-    generate_arguments,
+    engine_texts,
     load_model,
-    read_answers,
 )
+
+#: Inputs that say nothing which the tokens and pixels do not say.
+_NEEDLESS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    prompts: list[Prompt]
+    decoding: Decoding
 
 
 class TransformersImageTextEngine:
-    """Describes a batch of pictures by one ``generate`` a batch; it never sees an AltText."""
+    """Describes pictures, many at once. A prompt without fields never sees an AltText."""
 
     def __init__(self, spec: EngineSpec) -> None:
-        self._question = spec.prompt.question({}) if spec.prompt else ""
-        self._decoding = spec.profile.decoding
+        self._prompt = spec.prompt
+        self._profile = spec.profile
         self.processor = AutoProcessor.from_pretrained(spec.model_folder, trust_remote_code=False)
         tokenizer = self.processor.tokenizer
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.model = load_model(AutoModelForImageTextToText, spec)
-        if self.model.generation_config.pad_token_id is None:
-            self.model.generation_config.pad_token_id = tokenizer.pad_token_id
+        self.decoder = self._choose_decoder(tokenizer.pad_token_id, spec.profile.token_budget)
 
-    def encode(self, pictures: Sequence[Image.Image]) -> Any:
-        """The model's inputs for a batch: the prompt with the picture's place in it, and the pixels."""
-        images = list(pictures)
+    def prepare(self, batch: PictureBatch) -> _Prepared:
+        """Fills the prompts and makes each picture's pixels as the model takes them."""
+        decoding = self._profile.decoding.of_attempt(batch.attempt, self._profile.guards.retry_temperature)
+        rows = zip(batch.pictures, batch.fields, batch.keys, strict=True)
+        return _Prepared([self._encode(picture, values, key) for picture, values, key in rows], decoding)
+
+    def answer(self, prepared: _Prepared, stop: Callable[[], None] = go_on) -> list[EngineText]:
+        """One caption a picture, in order."""
+        answers = self.decoder.answer(prepared.prompts, prepared.decoding, stop)
+        return engine_texts(answers, self.processor.tokenizer, [len(prompt.tokens) for prompt in prepared.prompts])
+
+    def _encode(self, picture: Image.Image, values: Mapping[str, str], key: str) -> Prompt:
+        """One row: each picture by itself, as models cut pictures into different numbers of tokens."""
+        question = self._prompt.question(values) if self._prompt else ""
         if self.processor.chat_template is None:
             # Captioners without a chat (BLIP): the picture alone, or a text that the caption goes on from.
-            text = [self._question] * len(images) if self._question else None
-            return self.processor(images=images, text=text, return_tensors="pt", padding=True)
-        content: list[dict[str, str]] = [{"type": "image"}, {"type": "text", "text": self._question}]
-        prompt = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        # One list a row: processors for several pictures a row would otherwise take the batch for one row's.
-        return self.processor(
-            images=[[image] for image in images],
-            text=[prompt] * len(images),
-            return_tensors="pt",
-            padding=True,
+            encoded = self.processor(images=[picture], text=[question] if question else None, return_tensors="pt")
+        else:
+            encoded = self.processor(images=[[picture]], text=[self._chat(question)], return_tensors="pt")
+        tokens: Sequence[int] = encoded["input_ids"][0].tolist() if question and "input_ids" in encoded else []
+        inputs = {name: value for name, value in encoded.items() if name not in _NEEDLESS}
+        return Prompt(tokens, key, self._as_weights(inputs))
+
+    def _chat(self, question: str) -> str:
+        content: list[dict[str, str]] = [{"type": "image"}, {"type": "text", "text": question}]
+        system = self._prompt.system.strip() if self._prompt else ""
+        turns = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+        return str(
+            self.processor.apply_chat_template(
+                [*turns, {"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            )
         )
 
-    def describe(self, pictures: Sequence[Image.Image]) -> list[EngineText]:
-        """One caption a picture, in order."""
-        encoded = self.encode(pictures).to(self.model.device, self.model.dtype)
-        tokenizer = self.processor.tokenizer
-        set_seed(self._decoding.seed)
-        with torch.inference_mode():
-            tokens = self.model.generate(**encoded, **generate_arguments(self._decoding))
-        # A chat model repeats the prompt before its answer; a captioner's text is all caption.
-        prompt_tokens = encoded["input_ids"].shape[1] if self.processor.chat_template is not None else 0
-        return read_answers(tokens[:, prompt_tokens:], tokenizer, end_token_ids(self.model))
+    def _as_weights(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        return {
+            name: value.to(self.model.dtype) if value.is_floating_point() else value for name, value in inputs.items()
+        }
+
+    def _choose_decoder(self, pad_id: int, budget: int) -> Decoder:
+        values = dict.fromkeys(self._prompt.fields, "a red kite") if self._prompt else {}
+        probe = self._encode(Image.new("RGB", (96, 64), "teal"), values, "probe")
+        if not probe.tokens:
+            return GeneratingDecoder(self.model, end_token_ids(self.model), pad_id, budget)
+        return choose_decoder(self.model, probe, pad_id, budget)

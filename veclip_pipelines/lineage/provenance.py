@@ -25,6 +25,7 @@ class Provenance:
         inputs: version of each thing that was read: tables, engines, recipes, code.
         data_version: hash of the rows that were written.
         files: data files that hold the rows; empty for a table that only ever grows.
+        guards: for captions: rows and how many of them each guard objected to, JSON.
     """
 
     asset: str
@@ -40,6 +41,7 @@ class Provenance:
     seconds: float
     code_version: str
     launched_by: str
+    guards: str | None = None
 
 
 def record(warehouse: Warehouse, provenance: Provenance) -> None:
@@ -66,9 +68,18 @@ def latest(warehouse: Warehouse, asset: str, partition: str) -> dict[str, object
 
 
 def is_current(warehouse: Warehouse, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
-    """Whether the newest materialisation read exactly these inputs: then a new one would change nothing."""
-    row = latest(warehouse, asset, partition)
-    return row is not None and row["inputs"] == _as_json(inputs)
+    """Whether the newest materialisation read exactly these inputs: then a new one would change nothing.
+
+    Of captions, the newest by the same engine: several engines' captions of a partition stand side by side.
+    """
+    rows = read_rows(
+        warehouse,
+        "SELECT inputs FROM provenance WHERE asset = $asset AND partition = $partition "
+        "AND json_extract_string(inputs, '$.engine') IS NOT DISTINCT FROM $engine ORDER BY recorded_at DESC LIMIT 1",
+        {"asset": asset, "partition": partition, "engine": inputs.get("engine")},
+        tables=["provenance"],
+    )
+    return bool(rows) and rows[0]["inputs"] == _as_json(inputs)
 
 
 def _as_json(inputs: Mapping[str, str]) -> str:

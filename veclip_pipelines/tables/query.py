@@ -16,7 +16,14 @@ from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
 
 #: For a column that no file of a table has yet.
-_DUCKDB_TYPES = {"int64": "BIGINT", "float": "FLOAT", "timestamp[us, tz=UTC]": "TIMESTAMPTZ"}
+_DUCKDB_TYPES = {
+    "int64": "BIGINT",
+    "int32": "INTEGER",
+    "float": "FLOAT",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+    "list<element: string>": "VARCHAR[]",
+    "list<item: string>": "VARCHAR[]",
+}
 #: Steps whose table holds rejects beside kept rows, with the column that names the row.
 REJECTING_STAGES = {
     "raw_crawl": "source_key",

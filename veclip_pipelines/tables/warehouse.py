@@ -66,8 +66,12 @@ class Warehouse:
 
     def path(self, spec: TableSpec, relative: str = "") -> str:
         """Path of a table, or of a file in it, on :attr:`filesystem`."""
+        return "/".join(part for part in (self.folder(spec.name), relative) if part)
+
+    def folder(self, relative: str) -> str:
+        """Path of any folder of the warehouse on :attr:`filesystem`."""
         base = self.root if self.is_local else pafs.FileSystem.from_uri(self.root)[1]
-        return "/".join(part for part in (base, spec.name, relative) if part)
+        return f"{base}/{relative}"
 
     def uri(self, spec: TableSpec) -> str:
         return f"{self.root}/{spec.name}"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import DropEntry, index, numbered_entries, picture, write_drop
-from PIL import Image
 
 from veclip_pipelines.captioning import concept, fusion
 from veclip_pipelines.captioning.stage import StageResult
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.engines import loading
+from veclip_pipelines.engines.base import EngineText, PictureBatch, TextBatch
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.engines.profiles import EngineProfile
+from veclip_pipelines.engines.profiles import EngineProfile, GuardPolicy
 from veclip_pipelines.engines.prompts import Prompt
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.fanout import HereRunner
@@ -22,45 +25,71 @@ from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-def spec(purpose: str, engine_id: str = "e1") -> EngineSpec:
+def spec(purpose: str, engine_id: str = "e1", **guards: object) -> EngineSpec:
     prompt = Prompt(
         name="p", version=1, purpose="fusion", description="", fields=("alt_text", "concept"), user="{{ alt_text }}"
     )
-    profile = EngineProfile(name="x", purpose=purpose, kind="tagger", description="", model="m", batch_rows=2)
+    profile = EngineProfile(
+        name="x", purpose=purpose, kind="tagger" if purpose == "concept" else "transformers-text", description="", model="m",
+        batch_rows=2, guards=GuardPolicy.model_validate(guards),
+    )  # fmt: skip
     return EngineSpec(engine_id, profile, prompt if purpose == "fusion" else None, Path("/nowhere"), "0" * 64, "1")
 
 
 class Describer:
+    """Says one thing of all pictures; ``answers`` by attempt where it is to say another when asked again."""
+
     def __init__(self) -> None:
         self.seen = 0
-        self.answer = EngineText("a red shape", "stop", 3)
+        self.answer_text = EngineText("a red shape", "stop", 3)
+        self.again: EngineText | None = None
 
-    def describe(self, pictures: Sequence[Image.Image]) -> list[EngineText]:
-        self.seen += len(pictures)
-        return [self.answer] * len(pictures)
+    def prepare(self, batch: PictureBatch) -> PictureBatch:
+        return batch
+
+    def answer(self, batch: PictureBatch, stop: Callable[[], None]) -> list[EngineText]:
+        self.seen += len(batch.pictures)
+        answer = self.again if batch.attempt and self.again else self.answer_text
+        return [answer] * len(batch.pictures)
 
 
 class Fuser:
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.answer: EngineText | None = None
+        self.answer_text: EngineText | None = None
+        self.again: EngineText | None = None
 
-    def generate(self, fields: Sequence[Mapping[str, str]]) -> list[EngineText]:
-        self.asked += [values["alt_text"] for values in fields]
-        return [self.answer or EngineText(f"{values['alt_text']}, red", "stop", 4) for values in fields]
+    def prepare(self, batch: TextBatch) -> TextBatch:
+        return batch
+
+    def answer(self, batch: TextBatch, stop: Callable[[], None]) -> list[EngineText]:
+        self.asked += [values["alt_text"] for values in batch.fields]
+        answer = self.again if batch.attempt else self.answer_text
+        return [answer or EngineText(f"{values['alt_text']}, red", "stop", 4) for values in batch.fields]
+
+
+class _Loaded:
+    def __init__(self, engine: object) -> None:
+        self.engine, self.lock = engine, threading.Lock()
 
 
 @pytest.fixture
-def describer(monkeypatch: pytest.MonkeyPatch) -> Describer:
-    engine = Describer()
-    monkeypatch.setattr(concept, "image_text_engine", lambda _: engine)
+def engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What is loaded in place of a model, by purpose."""
+    found: dict[str, object] = {}
+    monkeypatch.setattr(loading, "_load", lambda key: _Loaded(found[key.spec.profile.purpose]))
+    return found
+
+
+@pytest.fixture
+def describer(engines: dict[str, object]) -> Describer:
+    engines["concept"] = engine = Describer()
     return engine
 
 
 @pytest.fixture
-def fuser(monkeypatch: pytest.MonkeyPatch) -> Fuser:
-    engine = Fuser()
-    monkeypatch.setattr(fusion, "text_engine", lambda _: engine)
+def fuser(engines: dict[str, object]) -> Fuser:
+    engines["fusion"] = engine = Fuser()
     return engine
 
 
@@ -70,14 +99,22 @@ def crawl(warehouse: Warehouse, folder: Path, entries: list[DropEntry]) -> str:
     return folder.name
 
 
-def describe(warehouse: Warehouse, key: str, engine: str = "e1") -> StageResult:
-    return concept.caption_partition(warehouse, spec("concept", engine), key, HereRunner(), properties={})
+def describe(warehouse: Warehouse, key: str, engine: str = "e1", **guards: object) -> StageResult:
+    return concept.caption_partition(warehouse, spec("concept", engine, **guards), key, HereRunner(), properties={})
 
 
-def fuse(warehouse: Warehouse, key: str, engine: str = "f1", concept_engine: str = "e1") -> StageResult:
+def fuse(
+    warehouse: Warehouse, key: str, engine: str = "f1", concept_engine: str = "e1", **guards: object
+) -> StageResult:
     return fusion.fuse_partition(
-        warehouse, spec("fusion", engine), spec("concept", concept_engine), key, HereRunner(), properties={}
+        warehouse, spec("fusion", engine, **guards), spec("concept", concept_engine), key, HereRunner(), properties={}
     )
+
+
+def vecaps(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
+    """Rows of vecap by AltText."""
+    sql = "SELECT alt_text, v.* FROM vecap v JOIN raw_crawl USING (sample_id)"
+    return {row["alt_text"]: row for row in read_rows(warehouse, sql, tables=["vecap", "raw_crawl"])}
 
 
 def test_a_picture_is_captioned_once_however_often_the_crawl_has_it(
@@ -108,7 +145,7 @@ def test_a_changed_engine_runs_again_and_leaves_the_other_engines_rows(
 ) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(3))
     describe(warehouse, key, "e1")
-    describer.answer = EngineText("a blue shape", "stop", 3)
+    describer.answer_text = EngineText("a blue shape", "stop", 3)
     assert describe(warehouse, key, "e2").computed == 3
     rows = read_rows(
         warehouse,
@@ -124,10 +161,10 @@ def test_a_failed_row_is_tried_again_and_the_others_are_not(
     tmp_path: Path, warehouse: Warehouse, describer: Describer
 ) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(4))
-    describer.answer = EngineText(" ", "stop", 0)
+    describer.answer_text = EngineText(" ", "stop", 0)
     describe(warehouse, key)
     assert {row["reason"] for row in read_rows(warehouse, "SELECT reason FROM rejects")} == {"empty"}
-    describer.answer = EngineText("a red shape", "stop", 3)
+    describer.answer_text = EngineText("a red shape", "stop", 3)
     result = describe(warehouse, key)
     assert (result.computed, result.batches_found) == (4, 0)
     assert read_rows(warehouse, "SELECT * FROM rejects") == []
@@ -176,16 +213,9 @@ def test_routes_of_vecap(tmp_path: Path, warehouse: Warehouse, describer: Descri
     ]
     key = crawl(warehouse, tmp_path / "one", entries)
     describe(warehouse, key)
-    fuser.answer = EngineText("Our red cat Chelsea", "stop", 4)
+    fuser.answer_text = EngineText("Our red cat Chelsea", "stop", 4)
     result = fuse(warehouse, key)
-    rows = {
-        row["alt_text"]: row
-        for row in read_rows(
-            warehouse,
-            "SELECT alt_text, v.* FROM vecap v JOIN raw_crawl USING (sample_id)",
-            tables=["vecap", "raw_crawl"],
-        )
-    }
+    rows = vecaps(warehouse)
     assert result.rows == len(rows) == 4
     assert {alt: (row["route"], row["reason"]) for alt, row in rows.items()} == {
         "our cat Chelsea": ("engine", None),
@@ -197,6 +227,169 @@ def test_routes_of_vecap(tmp_path: Path, warehouse: Warehouse, describer: Descri
     assert rows["cup in the garden"]["engine_text"] == "Our red cat Chelsea"
     assert rows["IMG_2041.jpg"]["finish_reason"] == "skipped"
     assert sorted(fuser.asked) == ["cup in the garden", "our cat Chelsea"]
+
+
+def test_a_row_is_asked_again_with_another_seed_before_it_falls_back(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer, fuser: Fuser
+) -> None:
+    key = crawl(
+        warehouse, tmp_path / "one", [DropEntry("our cat Chelsea", picture(1)), DropEntry("a cup, red", picture(2))]
+    )
+    describe(warehouse, key)
+    fuser.answer_text = EngineText("I'm sorry, I cannot see a cat", "stop", 9)
+    fuser.again = EngineText("our cat Chelsea, red", "stop", 4)
+    fuse(warehouse, key, retries=2)
+    rows = vecaps(warehouse)
+    assert (rows["our cat Chelsea"]["text"], rows["our cat Chelsea"]["route"]) == ("our cat Chelsea, red", "engine")
+    assert (rows["our cat Chelsea"]["attempts"], rows["our cat Chelsea"]["faults"]) == (2, ["refusal"])
+    assert rows["our cat Chelsea"]["reason"] is None
+    cup = rows["a cup, red"]
+    assert (cup["route"], cup["reason"], cup["attempts"]) == ("template", "invented", 3)
+    assert cup["faults"] == ["invented", "refusal"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "route", "text"),
+    [
+        ({}, "template", "our cat Chelsea, a red shape"),
+        ({"then": "concept"}, "concept", "a red shape"),
+        ({"by_guard": {"refusal": "concept"}}, "concept", "a red shape"),
+        ({"by_guard": {"empty": "concept"}}, "template", "our cat Chelsea, a red shape"),
+        ({"then": "reject"}, None, None),
+    ],
+)
+def test_the_policy_says_what_becomes_of_a_row(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer, fuser: Fuser, policy: dict[str, object], route: str | None,
+    text: str | None,
+) -> None:  # fmt: skip
+    key = crawl(warehouse, tmp_path / "one", [DropEntry("our cat Chelsea", picture(1))])
+    describe(warehouse, key)
+    fuser.answer_text = EngineText("I'm sorry, I cannot see a cat", "stop", 9)
+    fuse(warehouse, key, **policy)
+    row = vecaps(warehouse)["our cat Chelsea"]
+    assert (row["route"], row["text"], row["reason"]) == (route, text, "refusal")
+    assert row["outcome"] == ("rejected" if text is None else "kept")
+
+
+def test_an_alt_text_that_has_nothing_to_do_with_its_picture_is_not_fused(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer, fuser: Fuser
+) -> None:
+    """Told from the AltText (a page's furniture), and from the similarity that the drop brought along."""
+    folder = tmp_path / "laion"
+    folder.mkdir()
+    rows = []
+    for number, (text, similarity) in enumerate(
+        [("our cat Chelsea", 0.33), ("terms of use", 0.07), ("read more", 0.3)]
+    ):
+        (folder / f"{number}.png").write_bytes(picture(number))
+        rows.append(f'{number}.png,"{text}",{similarity}')
+    (folder / "texts.csv").write_text("\n".join(["image,caption,similarity", *rows]), "utf-8")
+    index(warehouse, inspect_drop(str(folder)), "laion")
+    describe(warehouse, "laion")
+    fuse(warehouse, "laion")
+    found = vecaps(warehouse)
+    assert {text: (row["route"], row["reason"], row["text"]) for text, row in found.items()} == {
+        "our cat Chelsea": ("engine", None, "our cat Chelsea, red"),
+        "terms of use": ("concept", "unrelated", "a red shape"),
+        "read more": ("concept", "unrelated", "a red shape"),
+    }
+    assert fuser.asked == ["our cat Chelsea"]
+    assert "similarity is low" in found["terms of use"]["detail"]
+    assert found["terms of use"]["faults"] == ["unrelated"]
+
+
+def test_what_an_engine_says_of_picture_after_picture_is_boilerplate(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer
+) -> None:
+    key = crawl(warehouse, tmp_path / "one", numbered_entries(9))
+    describer.answer_text = EngineText("A shape. It is a feast for the eyes of all viewers.", "stop", 12)
+    assert describe(warehouse, key, boilerplate_rows=10).boilerplate == 0
+    result = describe(warehouse, key, "e2", boilerplate_rows=9)
+    assert (result.boilerplate, result.rows) == (1, 9)
+    rows = read_rows(warehouse, "SELECT * FROM concept_captions WHERE engine_id = 'e2'", tables=["concept_captions"])
+    assert {(row["outcome"], row["reason"], tuple(row["faults"])) for row in rows} == {
+        ("rejected", "boilerplate", ("boilerplate",))
+    }
+    assert describe(warehouse, key, "e3", boilerplate_rows=9, skip=["boilerplate"]).boilerplate == 0
+
+
+def test_boilerplate_in_a_fusion_falls_back_and_the_other_rows_stay(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer, fuser: Fuser
+) -> None:
+    texts = [f"cup number {number}" for number in range(5)]
+    entries = [DropEntry(text, picture(place)) for place, text in enumerate([*texts, "our cat Chelsea"])]
+    key = crawl(warehouse, tmp_path / "one", entries)
+    describe(warehouse, key)
+    same = EngineText("a cup number red shape is seen", "stop", 6)
+    fuser.answer_text = same
+    fuse(warehouse, key, boilerplate_rows=4, skip=["lost_name", "lost_alt_text"])
+    found = vecaps(warehouse)
+    assert {found[text]["route"] for text in texts} == {"template"}
+    assert {found[text]["reason"] for text in texts} == {"boilerplate"}
+    assert found["our cat Chelsea"]["reason"] == "invented"
+
+
+def test_an_engine_that_sees_fuses_alt_text_and_picture_itself(
+    tmp_path: Path, warehouse: Warehouse, engines: dict[str, object]
+) -> None:
+    """AltText-fused captions (arXiv 2410.02740): no concept caption is needed, and facts may come from the picture."""
+    engines["fusion"] = seer = Describer()
+    seer.answer_text = EngineText("our cat Chelsea beside a blue ball", "stop", 7)
+    key = crawl(
+        warehouse, tmp_path / "one", [DropEntry("our cat Chelsea", picture(1)), DropEntry("IMG_1.jpg", picture(2))]
+    )
+    made = spec("fusion")
+    made = replace(made, profile=made.profile.model_copy(update={"kind": "transformers-image-text"}))
+    result = fusion.fuse_partition(warehouse, made, None, key, HereRunner(), properties={})
+    rows = vecaps(warehouse)
+    assert (result.rows, seer.seen) == (2, 1)
+    assert (rows["our cat Chelsea"]["route"], rows["our cat Chelsea"]["concept_engine_id"]) == ("engine", None)
+    assert (rows["IMG_1.jpg"]["outcome"], rows["IMG_1.jpg"]["reason"]) == ("rejected", "nothing_to_fuse")
+
+
+def test_a_row_that_the_engine_could_not_answer_is_asked_again_by_the_next_run(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer
+) -> None:
+    key = crawl(warehouse, tmp_path / "one", numbered_entries(3))
+    describer.answer_text = EngineText("", "failed", 0, detail="the server answers 500: a bug")
+    describe(warehouse, key)
+    rows = read_rows(warehouse, "SELECT reason, detail FROM rejects")
+    assert rows == [{"reason": "engine_failed", "detail": "the server answers 500: a bug"}] * 3
+    describer.answer_text = EngineText("a red shape", "stop", 3)
+    assert describe(warehouse, key).computed == 3
+
+
+def test_a_plan_goes_when_its_work_is_done_or_has_failed(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer
+) -> None:
+    key = crawl(warehouse, tmp_path / "one", numbered_entries(3))
+
+    class Failing(HereRunner):
+        def run(self, function, items, *, label):  # type: ignore[no-untyped-def]
+            raise VeclipError("no")
+
+    with pytest.raises(VeclipError, match="no"):
+        concept.caption_partition(warehouse, spec("concept"), key, Failing(), properties={})
+    describe(warehouse, key)
+    assert [path for path in Path(warehouse.root).rglob("*.parquet") if "_plans" in str(path)] == []
+
+
+def test_batches_do_not_hang_on_how_they_are_dealt_out(
+    tmp_path: Path, warehouse: Warehouse, describer: Describer
+) -> None:
+    class Backwards(HereRunner):
+        def run(self, function, items, *, label):  # type: ignore[no-untyped-def]
+            yield from [function(item) for item in reversed(items)]
+
+    key = crawl(warehouse, tmp_path / "one", numbered_entries(7))
+    describe(warehouse, key, "e1")
+    concept.caption_partition(warehouse, spec("concept", "e2"), key, Backwards(), properties={})
+    names = {
+        engine: sorted(path.name for path in Path(warehouse.root).rglob(f"*engine_id={engine}/*.parquet"))
+        for engine in ("e1", "e2")
+    }
+    assert names["e1"] == names["e2"]
+    assert len(names["e1"]) == 4
 
 
 def test_fusing_before_captioning_says_what_to_do(tmp_path: Path, warehouse: Warehouse, fuser: Fuser) -> None:
@@ -237,7 +430,7 @@ def test_what_is_believed_of_a_captioner(
     reason: str | None,
 ) -> None:
     key = crawl(warehouse, tmp_path / "one", numbered_entries(1))
-    describer.answer = EngineText(said, finish, 5)  # type: ignore[arg-type]
+    describer.answer_text = EngineText(said, finish, 5)  # type: ignore[arg-type]
     describe(warehouse, key)
     row = read_rows(warehouse, "SELECT text, reason FROM concept_captions", tables=["concept_captions"])[0]
     assert (row["text"], row["reason"]) == (text, reason)

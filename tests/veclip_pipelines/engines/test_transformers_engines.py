@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from builders import picture, write_profile, write_tiny_llama
 from transformers import (
     AutoModelForCausalLM,
@@ -16,12 +19,15 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.engines.base import EngineText, PictureBatch, TextBatch
+from veclip_pipelines.engines.continuous import ContinuousDecoder
+from veclip_pipelines.engines.generating import GeneratingDecoder
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
-from veclip_pipelines.engines.loading import image_text_engine, text_engine
+from veclip_pipelines.engines.loading import load_engine
 from veclip_pipelines.engines.transformers_image_text import TransformersImageTextEngine
 from veclip_pipelines.engines.transformers_text import TransformersTextEngine
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.fanout import CancelledTaskError
 from veclip_pipelines.pictures import decode
 from veclip_pipelines.settings import Settings
 
@@ -36,6 +42,17 @@ FIELDS = [
     )
 ]
 NEW_TOKENS = 12
+
+
+def ask(engine: TransformersTextEngine, fields: list[dict[str, str]], attempt: int = 0) -> list[EngineText]:
+    keys = tuple(values["alt_text"] for values in fields)
+    return engine.answer(engine.prepare(TextBatch(tuple(fields), keys, attempt)))
+
+
+def describe(engine: TransformersImageTextEngine, pictures: list[Image.Image]) -> list[EngineText]:
+    fields = ({},) * len(pictures)
+    keys = tuple(str(place) for place in range(len(pictures)))
+    return engine.answer(engine.prepare(PictureBatch(tuple(pictures), fields, keys)))
 
 
 def fusion_spec(settings: Settings, folder: Path, **fields: object) -> EngineSpec:
@@ -73,10 +90,11 @@ def generate_directly(folder: Path, prompts: list[str], *, add_special_tokens: b
 def test_text_engine_equals_generate(settings: Settings, tmp_path: Path, seed: int, chat: bool) -> None:
     folder = write_tiny_llama(tmp_path / "llama", seed, chat=chat)
     engine = TransformersTextEngine(fusion_spec(settings, folder))
-    assert len(engine._prefix) > 50
+    assert isinstance(engine.decoder, ContinuousDecoder)
+    assert len(engine.prefix) > 50
     for start, stop in ((0, 5), (0, 2), (2, 5), (4, 5)):
         batch = FIELDS[start:stop]
-        answers = engine.generate(batch)
+        answers = ask(engine, batch)
         expected = generate_directly(
             folder, [engine.prompt_text(values) for values in batch], add_special_tokens=not chat
         )
@@ -92,20 +110,125 @@ def test_text_engine_equals_generate(settings: Settings, tmp_path: Path, seed: i
 
 def test_a_rows_words_do_not_depend_on_its_batch(settings: Settings, tiny_llama: Path) -> None:
     engine = TransformersTextEngine(fusion_spec(settings, tiny_llama))
-    together = engine.generate(FIELDS)
-    assert together == [engine.generate([values])[0] for values in FIELDS]
+    together = ask(engine, FIELDS)
+    assert together == [ask(engine, [values])[0] for values in FIELDS]
+
+
+@pytest.mark.parametrize("budget", [64, 90, 200, 6144])
+def test_rows_that_join_and_leave_say_the_same(
+    settings: Settings, tiny_llama: Path, tmp_path: Path, budget: int
+) -> None:
+    """Whatever the token budget, and so whoever is in the batch with whom."""
+    folder = tmp_path / "llama"
+    shutil.copytree(tiny_llama, folder)
+    # A random model hardly ever ends and says the same to all: with many end tokens and draws its rows end at many places.
+    ends = {"eos_token_id": list(range(2, 340, 5)), "pad_token_id": 0}
+    (folder / "generation_config.json").write_text(json.dumps(ends), "utf-8")
+    decoding = {"max_new_tokens": NEW_TOKENS, "temperature": 1.0}
+    fields = [{"alt_text": f"{'word ' * (place % 7)}number {place}", "concept": "a circle"} for place in range(23)]
+    engine = TransformersTextEngine(fusion_spec(settings, folder, token_budget=budget, decoding=decoding))
+    assert isinstance(engine.decoder, ContinuousDecoder)
+    answers = ask(engine, fields)
+    assert len({answer.token_count for answer in answers}) > 2, "the test's rows must not all end together"
+    assert answers == [ask(engine, [values])[0] for values in fields]
+
+
+def test_a_drawn_answer_hangs_on_its_key_and_not_on_its_batch(settings: Settings, tiny_llama: Path) -> None:
+    decoding = {"max_new_tokens": NEW_TOKENS, "temperature": 1.0, "top_p": 0.9, "seed": 7}
+    engine = TransformersTextEngine(fusion_spec(settings, tiny_llama, decoding=decoding))
+    assert ask(engine, FIELDS) == [ask(engine, [values])[0] for values in FIELDS]
+
+
+def test_a_retry_draws_other_words(settings: Settings, tiny_llama: Path) -> None:
+    engine = TransformersTextEngine(fusion_spec(settings, tiny_llama, guards={"retry_temperature": 1.5}))
+    first, again = ask(engine, FIELDS), ask(engine, FIELDS, attempt=1)
+    assert first != again
+    assert again == ask(engine, FIELDS, attempt=1)
+    assert again != ask(engine, FIELDS, attempt=2)
+
+
+def test_a_prompt_without_room_is_a_failed_row_and_no_other(settings: Settings, tiny_llama: Path) -> None:
+    engine = TransformersTextEngine(fusion_spec(settings, tiny_llama))
+    long = {"alt_text": "number " * 900, "concept": "a circle"}
+    answers = ask(engine, [FIELDS[0], long, FIELDS[1]])
+    assert [answer.finish_reason for answer in answers][1] == "failed"
+    assert "room for" in answers[1].detail
+    assert [answers[0], answers[2]] == ask(engine, FIELDS[:2])
+
+
+def test_a_repetition_penalty_counts_the_shared_prefix_too(settings: Settings, tiny_llama: Path) -> None:
+    decoding = {"max_new_tokens": NEW_TOKENS, "repetition_penalty": 1.3}
+    engine = TransformersTextEngine(fusion_spec(settings, tiny_llama, decoding=decoding))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama).eval()
+    for values, answer in zip(FIELDS, ask(engine, FIELDS), strict=True):
+        ids = torch.tensor([engine.token_ids(values)])
+        with torch.inference_mode():
+            tokens = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                repetition_penalty=1.3,
+            )
+        row = tokens[0, ids.shape[1] :].tolist()
+        assert (
+            answer.text == tokenizer.decode(row[: row.index(2)] if 2 in row else row, skip_special_tokens=True).strip()
+        )
+
+
+def test_a_model_with_another_attention_is_answered_by_generate(settings: Settings, tmp_path: Path) -> None:
+    """Sliding windows: our attention says that it has none, and the engine goes on with transformers' own."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    folder = write_tiny_llama(tmp_path / "mistral")
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(AutoTokenizer.from_pretrained(folder)), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, sliding_window=16, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(folder)
+    engine = TransformersTextEngine(fusion_spec(settings, folder))
+    assert isinstance(engine.decoder, GeneratingDecoder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = MistralForCausalLM.from_pretrained(folder).eval()
+    for values, answer in zip(FIELDS, ask(engine, FIELDS), strict=True):
+        ids = torch.tensor([engine.token_ids(values)])
+        with torch.inference_mode():
+            tokens = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False
+            )
+        row = tokens[0, ids.shape[1] :].tolist()
+        assert (
+            answer.text == tokenizer.decode(row[: row.index(2)] if 2 in row else row, skip_special_tokens=True).strip()
+        )
+
+
+def test_nobody_waiting_stops_an_engine_between_two_tokens(settings: Settings, tiny_llama: Path) -> None:
+    engine = TransformersTextEngine(fusion_spec(settings, tiny_llama))
+    steps = []
+
+    def stop() -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            raise CancelledTaskError
+
+    with pytest.raises(CancelledTaskError):
+        engine.answer(engine.prepare(TextBatch(tuple(FIELDS), ("a", "b", "c", "d", "e"))), stop)
+    assert len(steps) == 3
+    assert len(ask(engine, FIELDS)) == 5
 
 
 def test_sampling_repeats_for_a_seed(settings: Settings, tiny_llama: Path) -> None:
     decoding = {"max_new_tokens": NEW_TOKENS, "temperature": 1.0, "top_p": 0.9, "seed": 7}
     engine = TransformersTextEngine(fusion_spec(settings, tiny_llama, decoding=decoding))
-    assert engine.generate(FIELDS) == engine.generate(FIELDS)
+    assert ask(engine, FIELDS) == ask(engine, FIELDS)
 
 
 def test_an_engine_is_loaded_once(settings: Settings, tiny_llama: Path) -> None:
     spec = fusion_spec(settings, tiny_llama)
-    assert text_engine(spec) is text_engine(spec)
-    assert text_engine(spec) is not text_engine(fusion_spec(settings, tiny_llama, decoding={"max_new_tokens": 3}))
+    assert load_engine(spec) is load_engine(spec)
+    assert load_engine(spec) is not load_engine(fusion_spec(settings, tiny_llama, decoding={"max_new_tokens": 3}))
 
 
 def concept_spec(settings: Settings, folder: Path, **fields: object) -> EngineSpec:
@@ -126,7 +249,8 @@ def concept_spec(settings: Settings, folder: Path, **fields: object) -> EngineSp
 
 def test_llava_engine_equals_generate(settings: Settings, tiny_llava: Path) -> None:
     spec = concept_spec(settings, tiny_llava)
-    engine = image_text_engine(spec)
+    engine = load_engine(spec)
+    assert isinstance(engine.decoder, ContinuousDecoder)
     pictures = [
         decode(picture(number, size)) for number, size in enumerate([(48, 40), (30, 90), (64, 64), (200, 20), (28, 28)])
     ]
@@ -147,9 +271,11 @@ def test_llava_engine_equals_generate(settings: Settings, tiny_llava: Path) -> N
         for row in tokens[:, encoded["input_ids"].shape[1] :].tolist():
             kept = row[: row.index(2)] if 2 in row else row
             text = processor.tokenizer.decode(kept, skip_special_tokens=True).strip()
-            expected.append(EngineText(text, "stop" if 2 in row else "length", len(kept)))
-        assert engine.describe(batch) == expected
-    assert len({answer.text for answer in engine.describe(pictures)}) > 1
+            expected.append((text, "stop" if 2 in row else "length", len(kept)))
+        answers = describe(engine, batch)
+        assert [(answer.text, answer.finish_reason, answer.token_count) for answer in answers] == expected
+        assert all(answer.prompt_tokens == encoded["input_ids"].shape[1] for answer in answers)
+    assert len({answer.text for answer in describe(engine, pictures)}) > 1
 
 
 def test_blip_engine_equals_generate(settings: Settings, tmp_path: Path, tiny_llama: Path) -> None:
@@ -172,7 +298,7 @@ def test_blip_engine_equals_generate(settings: Settings, tmp_path: Path, tiny_ll
     BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
     engine = TransformersImageTextEngine(concept_spec(settings, folder, prompt=None))
     pictures = [decode(picture(number)) for number in range(3)]
-    answers = engine.describe(pictures)
+    answers = describe(engine, pictures)
     pixels = AutoProcessor.from_pretrained(folder)(images=pictures, return_tensors="pt")
     with torch.inference_mode():
         tokens = (

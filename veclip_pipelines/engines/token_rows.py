@@ -1,0 +1,39 @@
+"""Rows as a model reads and answers them: token ids, and what goes with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A row as the model reads it.
+
+    Attributes:
+        tokens: token ids; none for captioners that take the picture alone.
+        key: names the row: what is drawn for it when words are sampled hangs on this and not on its place.
+        inputs: what else the model takes with the tokens (pixels), each with one row.
+    """
+
+    tokens: Sequence[int]
+    key: str = ""
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Token ids of an answer, its end token left out, and whether it ended by itself."""
+
+    tokens: list[int]
+    ended: bool
+
+
+def seed_of(seed: int, key: str, place: int = 0) -> int:
+    """A seed for one row's draws, in the 31 bits that all servers take: it hangs on the row's key and not on its batch."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{key}\0{place}".encode()).digest()[:4], "big") >> 1
