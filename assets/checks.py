@@ -4,17 +4,14 @@ The blocking ones stop what is downstream in the same run.
 """
 
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import dagster as dg
 from deltalake import Schema as DeltaSchema
 from duckdb import DuckDBPyConnection
 
+from assets.check_factory import Check, Finding, checks_of, described
+from assets.guards import guard_rates_in_band
 from assets.partitions import crawl_partitions, recipe_partitions
-from resources.delta_lake import DeltaLakeResource
-from resources.duckdb import DuckDBResource
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.lineage.provenance import latest
 from veclip_pipelines.mixing.training_set import set_version_of
@@ -23,18 +20,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.texts import is_file_name
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check saw: whether all is well, one sentence, and figures. Keys of rows, never a stranger's text."""
-
-    passed: bool
-    says: str
-    figures: dict[str, int | str]
-
-
-Check = Callable[[Warehouse, DuckDBPyConnection, str], Finding]
+_IN_BAND = "Each guard's rate is within three sigmas of the last ten partitions of the same engine."
 
 
 def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
@@ -204,108 +190,67 @@ def _none_of(rows: list[tuple[object, ...]], what: str) -> Finding:
     return Finding(not rows, f"{len(rows)} {what}", {"rows": len(rows), **({"examples": shown} if rows else {})})
 
 
-def _checks_of(
-    asset: str, partitions: dg.PartitionsDefinition[str] | None, checks: dict[str, tuple[Check, bool]]
-) -> dg.AssetChecksDefinition:
-    with warnings.catch_warnings():
-        # partitions_def of a check is in preview; the release is pinned, and each process would print it five times.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        specs = [
-            dg.AssetCheckSpec(
-                name=name,
-                asset=asset,
-                blocking=blocking,
-                partitions_def=partitions,
-                description=(check.__doc__ or "").split("\n")[0],
-            )
-            for name, (check, blocking) in checks.items()
-        ]
-
-    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
-    def run_checks(
-        context: dg.AssetCheckExecutionContext, delta_lake: DeltaLakeResource, duckdb: DuckDBResource
-    ) -> Iterator[dg.AssetCheckResult]:
-        warehouse = delta_lake.warehouse()
-        with duckdb.connection() as connection:
-            for key in context.selected_asset_check_keys:
-                check, blocking = checks[key.name]
-                finding = check(warehouse, connection, context.partition_key if partitions else "all")
-                yield dg.AssetCheckResult(
-                    asset_key=key.asset_key,
-                    check_name=key.name,
-                    passed=finding.passed,
-                    severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-                    description=finding.says,
-                    metadata=dict(finding.figures),
-                )
-
-    return run_checks
-
-
-def _described(check: Check, description: str) -> Check:
-    check.__doc__ = description
-    return check
-
-
 asset_checks: list[dg.AssetChecksDefinition] = [
-    _checks_of(
+    checks_of(
         "raw_crawl",
         crawl_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_raw_crawl, True),
             "schema": (
-                _described(schema_is_as_declared("raw_crawl"), "The table has the declared columns."),
+                described(schema_is_as_declared("raw_crawl"), "The table has the declared columns."),
                 True,
             ),
         },
     ),
-    _checks_of(
+    checks_of(
         "duplicates",
         None,
         {
             "groups_are_of_kept_samples": (groups_are_of_kept_samples, False),
-            "schema": (_described(schema_is_as_declared("duplicates"), "The table has the declared columns."), True),
+            "schema": (described(schema_is_as_declared("duplicates"), "The table has the declared columns."), True),
         },
     ),
-    _checks_of(
+    checks_of(
         "concept_captions",
         crawl_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_concept_captions, True),
             "schema": (
-                _described(schema_is_as_declared("concept_captions"), "The table has the declared columns."),
+                described(schema_is_as_declared("concept_captions"), "The table has the declared columns."),
                 True,
             ),
             "no_empty_text": (
-                _described(no_empty_text("concept_captions"), "Every kept row has a text."),
+                described(no_empty_text("concept_captions"), "Every kept row has a text."),
                 True,
             ),
+            "guard_rates_in_band": (described(guard_rates_in_band("concept_captions"), _IN_BAND), False),
         },
     ),
-    _checks_of(
+    checks_of(
         "vecap",
         crawl_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_vecap, True),
             "schema": (
-                _described(schema_is_as_declared("vecap"), "The table has the declared columns."),
+                described(schema_is_as_declared("vecap"), "The table has the declared columns."),
                 True,
             ),
-            "no_empty_text": (_described(no_empty_text("vecap"), "Every kept row has a text."), True),
+            "no_empty_text": (described(no_empty_text("vecap"), "Every kept row has a text."), True),
             "no_file_name_as_vecap": (no_file_name_as_vecap, True),
+            "guard_rates_in_band": (described(guard_rates_in_band("vecap"), _IN_BAND), False),
         },
     ),
-    _checks_of(
+    checks_of(
         "training_sets",
         recipe_partitions,
         {
             "rows_in_equal_kept_plus_rejected": (rows_balance_training_sets, True),
             "schema": (
-                _described(schema_is_as_declared("training_sets"), "The table has the declared columns."),
+                described(schema_is_as_declared("training_sets"), "The table has the declared columns."),
                 True,
             ),
             "probabilities_sum_to_one": (probabilities_sum_to_one, True),
         },
     ),
-    _checks_of("benchmark_scores", recipe_partitions, {"scores_are_shares": (scores_are_shares, True)}),
+    checks_of("benchmark_scores", recipe_partitions, {"scores_are_shares": (scores_are_shares, True)}),
 ]

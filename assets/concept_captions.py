@@ -5,8 +5,8 @@ from pydantic import Field
 
 from assets.automation import CARRY_ON
 from assets.columns import table_metadata
-from assets.inputs import concept_inputs
 from assets.guards import guard_metadata
+from assets.inputs import concept_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
 from assets.partitions import crawl_partitions
 from assets.progress import RunProgress

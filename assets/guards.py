@@ -1,10 +1,16 @@
 """What the captioning assets say of their guards: rates in the metadata, the plot and the examples in ``veclip serve``."""
 
-import dagster as dg
+import json
 
+import dagster as dg
+from duckdb import DuckDBPyConnection
+
+from assets.check_factory import Check, Finding
 from assets.materialisation import preview
-from veclip_pipelines.lineage.guard_rates import GuardCounts
+from veclip_pipelines.lineage.guard_rates import GuardCounts, bands, earlier_counts
+from veclip_pipelines.lineage.provenance import latest
 from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.warehouse import Warehouse
 
 
 def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> dict[str, object]:
@@ -21,3 +27,28 @@ def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> dict[
         **shares,
         **preview(settings, page, f"{page}.png", "guards_examples"),
     }
+
+
+def guard_rates_in_band(asset: str) -> Check:
+    """A check that the newest materialisation's guard rates are those of the last ten partitions."""
+
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+        del connection
+        newest = latest(warehouse, asset, key)
+        if newest is None or not newest["guards"]:
+            return Finding(True, "no rates are noted for this partition", {})
+        counts = json.loads(str(newest["guards"]))
+        engine_id = json.loads(str(newest["inputs"]))["engine"]
+        earlier = earlier_counts(warehouse, asset, key, engine_id)
+        found = bands(GuardCounts(key, counts["rows"], counts["faults"]), earlier)
+        outside = [band for band in found if not band.holds]
+        says = "; ".join(
+            f"{band.reason} {band.rate:.1%}, expected {band.expected:.1%} ({band.low:.1%} to {band.high:.1%})"
+            for band in outside
+        )
+        if not found:
+            says = f"{len(earlier)} earlier partitions of this engine: too few, or no guard ever objected"
+        figures: dict[str, int | str] = {"earlier_partitions": len(earlier), "outside": len(outside)}
+        return Finding(not outside, says or f"{len(found)} rates are where they were", figures)
+
+    return check

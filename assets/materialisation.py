@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from assets.run_log import note_process
 from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import files_of
@@ -66,6 +67,9 @@ class Materialisation:
     code_version: str
     inputs: Mapping[str, str]
     started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        note_process(self.context.instance, self.context.run)
 
     def finish(
         self,

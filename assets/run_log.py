@@ -38,6 +38,12 @@ class StepSeen:
 Watch = Callable[[StepSeen], None]
 
 
+def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Writes down which process a run lives in, whoever launched it, so that :func:`end_dead_runs` can tell that it died."""
+    if LAUNCH_TAG not in run.tags:
+        instance.add_run_tags(run.run_id, {LAUNCH_TAG: launch_token()})
+
+
 def launch_token() -> str:
     """Names one launch by the process that it lives in: machine, process id, its start time, a number."""
     started = psutil.Process().create_time()

@@ -85,7 +85,9 @@ def vecap(
         preview=preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
         extra={
             "engine_profile": engine.profile.name,
-            "concept_profile": concept.profile.name if concept else "none: imported, or by an engine that sees the picture",
+            "concept_profile": concept.profile.name
+            if concept
+            else "none: imported, or by an engine that sees the picture",
             "routes": dg.MetadataValue.md(reasons_table(dict(routes), "route")),
             **stage_metadata(result),
             **guard_metadata(settings, "vecap", counts),

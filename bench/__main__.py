@@ -7,7 +7,8 @@ import importlib
 
 from bench.report import report
 
-BENCHMARKS = ("index-drop", "extract-wat", "fetch", "partition-cost", "duplicates", "fusion", "captioning")
+BENCHMARKS = ("index-drop", "extract-wat", "fetch", "partition-cost", "duplicates", "fusion", "captioning", "dask-scaling", "graph-overhead",
+              "many-workers")
 
 
 def main() -> None:

@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -23,6 +24,7 @@ from veclip_pipelines.settings import Settings
 
 _START_SECONDS = 60
 _STOP_SECONDS = 15
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ def running_cluster(settings: Settings) -> ClusterInfo | None:
     return info if all(_alive(pid, at) for pid, at in info.processes) else None
 
 
-def cluster_up(settings: Settings, workers: int = 2, threads: int = 1, memory_limit: str = "auto") -> ClusterInfo:
+def cluster_up(settings: Settings, workers: int = 2, cores: int = 1, memory_limit: str = "auto") -> ClusterInfo:
     """Starts scheduler and workers on loopback and waits until they answer; a running cluster is left as it is.
+
+    Args:
+        cores: cores that a worker's model computes with. A worker does one task at a time, whatever it has of them.
 
     Raises:
         UsageError: a cluster with another number of workers runs already.
@@ -72,11 +77,13 @@ def cluster_up(settings: Settings, workers: int = 2, threads: int = 1, memory_li
         logs / "dask-scheduler.log",
         settings,
     )
-    sizes = ("--nworkers", str(workers), "--nthreads", str(threads), "--memory-limit", memory_limit)
+    sizes = ("--nworkers", str(workers), "--nthreads", "1", "--memory-limit", memory_limit)
     worker = _spawn(
         ["worker", *loopback, *sizes, "--no-dashboard", "--local-directory", str(settings.home / "dask-scratch")],
         logs / "dask-workers.log",
         settings,
+        # Dask gives each worker one thread for numerical libraries, unless it is told otherwise.
+        {f"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON__{name}": str(cores) for name in _THREAD_VARIABLES},
     )
     processes = tuple((process.pid, process.create_time()) for process in (scheduler, worker))
     try:
@@ -101,14 +108,16 @@ def cluster_down(settings: Settings) -> bool:
     return bool(alive)
 
 
-def _spawn(arguments: list[str], log: Path, settings: Settings) -> psutil.Process:
+def _spawn(
+    arguments: list[str], log: Path, settings: Settings, more: Mapping[str, str] = MappingProxyType({})
+) -> psutil.Process:
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **settings.environment(), "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **settings.environment(), "PYTHONUNBUFFERED": "1", **more},
             start_new_session=True,
         )
     return psutil.Process(process.pid)

@@ -60,7 +60,9 @@ def test_checks_are_partitioned_and_blocking() -> None:
         assert (asset, "schema") in names
     assert ("vecap", "no_file_name_as_vecap") in names
     partitioned = [spec for spec in specs if spec.asset_key.to_user_string() != "duplicates"]
-    assert all(spec.blocking and spec.partitions_def and spec.description for spec in partitioned)
+    assert all(spec.partitions_def and spec.description for spec in partitioned)
+    # A rate that moved wants a person's eye and does not make the captions unusable.
+    assert {spec.name for spec in partitioned if not spec.blocking} == {"guard_rates_in_band"}
 
 
 def test_engine_profiles_are_chosen_by_typed_config_with_defaults(graph) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow.dataset as pads
 
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.plan import Plan, read_units
@@ -40,6 +39,8 @@ def find_boilerplate(work: Work, plan: Plan, files: Sequence[DataFile]) -> froze
     policy = work.engine.profile.guards
     if not files or REASON in policy.skip or work.engine.profile.is_imported:
         return frozenset()
+    import pyarrow.dataset as pads  # imports pandas where it is installed, and only captioning steps need it
+
     warehouse = work.warehouse
     with duckdb.connect() as connection:
         paths = [warehouse.path(work.spec, file.path) for file in files]

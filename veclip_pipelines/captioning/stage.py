@@ -214,11 +214,15 @@ def _write_reused(connection: DuckDBPyConnection, work: Work, salt: str) -> Data
         f"key AS {column}" if column == key else f"${column} AS {column}" if column in constant else column
         for column in spec.file_schema.names
     ]
-    reader = connection.cursor().sql(
-        f"SELECT {', '.join(columns)} FROM (SELECT unnest(keys) AS key, input_hash, known.* EXCLUDE (input_hash) FROM units "  # noqa: S608
-        "JOIN known USING (input_hash)) ORDER BY key",
-        params=constant,
-    ).to_arrow_reader()
+    reader = (
+        connection.cursor()
+        .sql(
+            f"SELECT {', '.join(columns)} FROM (SELECT unnest(keys) AS key, input_hash, known.* EXCLUDE (input_hash) FROM units "  # noqa: S608
+            "JOIN known USING (input_hash)) ORDER BY key",
+            params=constant,
+        )
+        .to_arrow_reader()
+    )
     return claim_file(work.warehouse, spec, work.partition, name, reader.cast(spec.file_schema))[0]
 
 

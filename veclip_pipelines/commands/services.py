@@ -23,12 +23,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @cluster.command()
 def up(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
-    threads: Annotated[int, typer.Option(min=1, help="Threads a worker.")] = 1,
+    cores: Annotated[int, typer.Option(min=1, help="Cores that each worker's model computes with.")] = 1,
     memory_limit: Annotated[str, typer.Option(help="Memory a worker may use, such as 4GiB.")] = "auto",
 ) -> None:
     """Start scheduler and workers on this machine, on loopback and free ports."""
     context.check_writable()
-    info = cluster_up(context.settings(), workers, threads, memory_limit)
+    info = cluster_up(context.settings(), workers, cores, memory_limit)
     say(f"Dask scheduler {info.address}, {info.workers} workers, dashboard {info.dashboard}")
 
 

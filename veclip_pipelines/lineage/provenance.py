@@ -70,12 +70,14 @@ def latest(warehouse: Warehouse, asset: str, partition: str) -> dict[str, object
 def is_current(warehouse: Warehouse, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
     """Whether the newest materialisation read exactly these inputs: then a new one would change nothing.
 
-    Of captions, the newest by the same engine: several engines' captions of a partition stand side by side.
+    Of captions, the newest by the same engine: several engines' captions of a partition stand side by side. That a
+    partition was retired counts for all of them; it is noted without an engine.
     """
     rows = read_rows(
         warehouse,
         "SELECT inputs FROM provenance WHERE asset = $asset AND partition = $partition "
-        "AND json_extract_string(inputs, '$.engine') IS NOT DISTINCT FROM $engine ORDER BY recorded_at DESC LIMIT 1",
+        "AND (json_extract_string(inputs, '$.engine') IS NOT DISTINCT FROM $engine "
+        "OR json_extract_string(inputs, '$.engine') = '') ORDER BY recorded_at DESC LIMIT 1",
         {"asset": asset, "partition": partition, "engine": inputs.get("engine")},
         tables=["provenance"],
     )

@@ -114,6 +114,15 @@ def build_app(
         key = request.path_params["key"]
         return _png(plots.reject_bars(crawl_pages.rejects_of(warehouse, key), key))
 
+    def guards(request: Request) -> Response:
+        key, asset = request.path_params["key"], request.path_params["asset"].removesuffix(".png")
+        if asset not in ("concept_captions", "vecap"):
+            raise HTTPException(404, "guards judge concept_captions and vecap")
+        if request.path_params["asset"].endswith(".png"):
+            return _png(plots.guard_rates(crawl_pages.guard_history(warehouse, asset, key), f"guards of {asset}"))
+        rows = crawl_pages.guard_examples(warehouse, asset, key)
+        return page("guards.html", key=key, asset=asset, rows=rows)
+
     def duplicates(request: Request) -> Response:
         del request
         return page("duplicates.html", groups=crawl_pages.largest_groups(warehouse, _SHEET))
@@ -126,6 +135,7 @@ def build_app(
         "/": index,
         "/duplicates": duplicates,
         "/duplicates.png": duplicates_plot,
+        "/partitions/{key}/guards/{asset}": guards,
         "/partitions/{key}/rejects": rejects,
         "/partitions/{key}/rejects.png": rejects_plot,
         "/scores.png": scores_plot,

@@ -1,13 +1,19 @@
-"""What the pages of rejects and duplicates show, read from the warehouse."""
+"""What the pages of rejects, duplicates and guards show, read from the warehouse."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 5
+#: The engine of a partition's newest materialisation of an asset.
+_NEWEST_ENGINE = (
+    "SELECT json_extract_string(inputs, '$.engine') AS engine_id FROM provenance WHERE asset = $asset AND partition = $key "
+    "ORDER BY recorded_at DESC LIMIT 1"
+)
 
 
 def rejects_of(warehouse: Warehouse, partition: str) -> list[dict[str, Any]]:
@@ -41,3 +47,30 @@ def largest_groups(warehouse: Warehouse, limit: int) -> list[dict[str, Any]]:
         {"n": _SHOWN, "limit": limit},
         tables=["duplicates"],
     )
+
+
+def guard_examples(warehouse: Warehouse, asset: str, partition: str) -> list[dict[str, Any]]:
+    """For each guard that objected to rows of the newest engine: how many, and some with what the engine had said."""
+    key = "image_sha256" if asset == "concept_captions" else "sample_id"
+    return read_rows(
+        warehouse,
+        f"WITH newest AS ({_NEWEST_ENGINE}), judged AS (SELECT unnest(faults) AS fault, {key} AS row_key, engine_text, text, "  # noqa: S608
+        f"route, reason, detail FROM {asset} WHERE crawl_partition = $key AND engine_id = (SELECT engine_id FROM newest)) "
+        "SELECT fault, count(*) AS rows, list({'row_key': row_key, 'engine_text': engine_text, 'text': text, 'route': route, "
+        "'reason': reason, 'detail': detail} ORDER BY row_key)[1:$n] AS examples FROM judged GROUP BY fault ORDER BY rows DESC, fault",
+        {"key": partition, "asset": asset, "n": _SHOWN},
+        tables=[asset, "provenance"],
+    )
+
+
+def guard_history(warehouse: Warehouse, asset: str, partition: str) -> list[dict[str, Any]]:
+    """Rows and faults of the newest partitions of the same engine, the oldest first: what the plot shows."""
+    rows = read_rows(
+        warehouse,
+        f"WITH newest AS ({_NEWEST_ENGINE}) SELECT partition, guards FROM provenance WHERE asset = $asset AND guards IS NOT NULL "  # noqa: S608
+        "AND json_extract_string(inputs, '$.engine') = (SELECT engine_id FROM newest) "
+        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY recorded_at DESC) = 1 ORDER BY recorded_at DESC LIMIT 11",
+        {"key": partition, "asset": asset},
+        tables=["provenance"],
+    )
+    return [{"partition": row["partition"], **json.loads(row["guards"])} for row in reversed(rows)]

@@ -74,6 +74,26 @@ def reject_bars(rejects: Sequence[Mapping[str, Any]], partition: str) -> bytes:
     return _png(figure)
 
 
+def guard_rates(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Share of rows that each guard objected to, partition by partition, the newest on the right."""
+    figure = Figure(figsize=(6.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    names = [str(counts["partition"]) for counts in history]
+    total: dict[str, int] = {}
+    for counts in history:
+        for reason, rows in counts["faults"].items():
+            total[reason] = total.get(reason, 0) + rows
+    for place, reason in enumerate(sorted(total, key=lambda name: -total[name])[:8]):
+        shares = [100 * counts["faults"].get(reason, 0) / max(1, counts["rows"]) for counts in history]
+        style = "-" if place < len(_COLOURS) else "--"
+        axes.plot(names, shares, marker="o", markersize=3, linestyle=style, color=_COLOURS[place % 5], label=reason)
+    axes.set(ylabel="% of rows", ylim=(0, None), title=title if total else f"{title}: no guard objected")
+    axes.tick_params(axis="x", rotation=30, labelsize=7)
+    if total:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return _png(figure)
+
+
 def group_sizes(sizes: Mapping[int, int]) -> bytes:
     """How many groups of duplicates have how many members."""
     figure = Figure(figsize=(5.8, 2.8), layout="constrained")

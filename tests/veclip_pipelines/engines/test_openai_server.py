@@ -60,7 +60,7 @@ def test_what_is_wrong_with_one_row_is_that_rows_alone(settings: Settings, serve
 
 def test_a_server_that_refuses_every_row_or_is_gone_is_an_error(settings: Settings, server: ChatServer) -> None:
     engine = ServerTextEngine(spec(settings, server.url))
-    with pytest.raises(EngineError, match="refuses every row: .*maximum context length"):
+    with pytest.raises(EngineError, match=r"refuses every row: .*maximum context length"):
         ask(engine, "too long", "too long too")
     with pytest.raises(EngineError, match="404"):
         ServerTextEngine(spec(settings, server.url, model="other"))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from builders import picture, write_profile, write_tiny_llama
+from PIL import Image
 from transformers import (
     AutoModelForCausalLM,
     AutoProcessor,

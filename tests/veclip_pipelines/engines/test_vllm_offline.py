@@ -10,7 +10,7 @@ import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from builders import write_profile
@@ -46,7 +46,7 @@ class RequestOutput:
 
 
 class LLM:
-    made: list[LLM] = []
+    made: ClassVar[list[LLM]] = []
 
     def __init__(self, **arguments: Any) -> None:
         self.arguments = arguments

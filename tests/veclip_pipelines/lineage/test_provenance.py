@@ -22,11 +22,22 @@ def test_current_means_the_same_inputs(warehouse: Warehouse) -> None:
 
 def test_the_newest_materialisation_counts(warehouse: Warehouse) -> None:
     record(warehouse, MADE)
-    record(warehouse, replace(MADE, run_id="run2", inputs={"engine": "e2"}))
+    record(warehouse, replace(MADE, run_id="run2", inputs={**MADE.inputs, "raw": "v2"}))
     assert not is_current(warehouse, "vecap", "p", MADE.inputs)
     row = latest(warehouse, "vecap", "p")
     assert row is not None
     assert (row["run_id"], row["rows_in"], row["launched_by"]) == ("run2", 5, "me@here")
+
+
+def test_several_engines_captions_are_current_side_by_side(warehouse: Warehouse) -> None:
+    record(warehouse, MADE)
+    record(warehouse, replace(MADE, run_id="run2", inputs={"engine": "e2", "raw": "v1"}))
+    assert is_current(warehouse, "vecap", "p", MADE.inputs)
+    assert is_current(warehouse, "vecap", "p", {"engine": "e2", "raw": "v1"})
+    assert not is_current(warehouse, "vecap", "p", {"engine": "e3", "raw": "v1"})
+    # A partition that was retired has nobody's captions any more.
+    record(warehouse, replace(MADE, run_id="run3", inputs={"drop": "", "engine": ""}))
+    assert not is_current(warehouse, "vecap", "p", MADE.inputs)
 
 
 def test_one_run_records_each_asset_once(warehouse: Warehouse) -> None:
