@@ -7,8 +7,18 @@ import importlib
 
 from bench.report import report
 
-BENCHMARKS = ("index-drop", "extract-wat", "fetch", "partition-cost", "duplicates", "fusion", "captioning", "dask-scaling", "graph-overhead",
-              "many-workers")
+BENCHMARKS = (
+    "index-drop",
+    "extract-wat",
+    "fetch",
+    "partition-cost",
+    "duplicates",
+    "fusion",
+    "captioning",
+    "dask-scaling",
+    "graph-overhead",
+    "many-workers",
+)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from bench.dask_scaling import _answer_all, _load
 from bench.fusion import rows
 from bench.report import Result
-from bench.stage_data import concept_spec, fusion_spec, write_texts
+from bench.stage_data import fusion_spec, write_texts
 from veclip_pipelines.cluster import cluster_down, cluster_up
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.settings import Settings
@@ -93,7 +93,6 @@ def _bench_engines(spec: EngineSpec) -> Any:
 
     class BenchEngines(EnginesResource):
         def resolve(self, profile: str, purpose: Any, code_version: str) -> EngineSpec:
-            del profile, code_version
-            return spec if purpose == "fusion" else concept_spec()
+            return spec if purpose == "fusion" else super().resolve(profile, purpose, code_version)
 
     return BenchEngines()

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from veclip_pipelines.captioning.concept import CODE_VERSION
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
-from veclip_pipelines.engines.profiles import EngineProfile, GuardPolicy
+from veclip_pipelines.engines.profiles import GuardPolicy
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, KEPT, RAW_CRAWL
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
-
-_CONCEPT = "bench-concept"
 
 
 def fusion_spec(**changes: object) -> EngineSpec:
@@ -26,9 +24,8 @@ def fusion_spec(**changes: object) -> EngineSpec:
 
 
 def concept_spec() -> EngineSpec:
-    """The engine whose concept captions :func:`write_texts` has written."""
-    profile = EngineProfile(name=_CONCEPT, purpose="concept", kind="tagger", description="", model=_CONCEPT)
-    return EngineSpec(_CONCEPT, profile, None, Path(), "", "bench")
+    """The engine whose concept captions :func:`write_texts` has written: the embedded one, which no benchmark asks."""
+    return resolve_engine(Settings.from_env(), "tagger", "concept", CODE_VERSION)
 
 
 def write_texts(warehouse: Warehouse, partition: str, rows: Sequence[Mapping[str, str]]) -> None:
@@ -45,7 +42,7 @@ def write_texts(warehouse: Warehouse, partition: str, rows: Sequence[Mapping[str
         )  # fmt: skip
         concepts.append({"image_sha256": key * 2, "text": values["concept"], "input_hash": key * 2, "outcome": KEPT})
     _put(warehouse, RAW_CRAWL, {"crawl_partition": partition}, raw)
-    _put(warehouse, CONCEPT_CAPTIONS, {"crawl_partition": partition, "engine_id": _CONCEPT}, concepts)
+    _put(warehouse, CONCEPT_CAPTIONS, {"crawl_partition": partition, "engine_id": concept_spec().engine_id}, concepts)
 
 
 def _put(warehouse: Warehouse, spec: TableSpec, partition: dict[str, str], rows: list[dict[str, object]]) -> None:

@@ -103,6 +103,7 @@ def main() -> None:
                 url = f"{dagster}/assets/vecap?view=partitions&partition=shapes-2026-11"
                 shoot(page, url, images / "partition.png", "preview_image")
                 shoot(page, f"{pages}/partitions/shapes-2026-11", images / "preview.png", "concept caption")
+                shoot(page, f"{pages}/partitions/shapes-2026-11/guards/vecap", images / "guards.png", "the engine said")
                 shoot(page, f"{pages}/partitions/shapes-2026-11/rejects", images / "rejects.png", "examples")
                 browser.close()
         finally:

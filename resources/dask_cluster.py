@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from typing import Literal
 
 import dagster as dg
+import dask
 from pydantic import Field
 
-from veclip_pipelines.cluster import running_cluster
+from veclip_pipelines.cluster import running_cluster, worker_environment
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.fanout import DaskRunner
 from veclip_pipelines.settings import Settings
 
 _CONNECT_SECONDS = 30
+_WORKERS = {"distributed.nanny.pre-spawn-environ": worker_environment(1), "distributed.worker.profile.enabled": False}
 
 
 class DaskClusterResource(dg.ConfigurableResource):
@@ -70,7 +72,7 @@ class DaskClusterResource(dg.ConfigurableResource):
                 raise UsageError(
                     "resource dask: mode local_cuda needs the gpu extra: pip install 'veclip-pipelines[gpu]'"
                 ) from error
-            with LocalCUDACluster() as cluster:
+            with dask.config.set(_WORKERS), LocalCUDACluster() as cluster:
                 yield cluster
             return
         if self.mode == "veclip":
@@ -79,5 +81,6 @@ class DaskClusterResource(dg.ConfigurableResource):
             )
         from distributed import LocalCluster
 
-        with LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        sizes = {"n_workers": self.workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+        with dask.config.set(_WORKERS), LocalCluster(**sizes) as cluster:
             yield cluster

@@ -24,7 +24,6 @@ from veclip_pipelines.settings import Settings
 
 _START_SECONDS = 60
 _STOP_SECONDS = 15
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ def cluster_up(settings: Settings, workers: int = 2, cores: int = 1, memory_limi
         ["worker", *loopback, *sizes, "--no-dashboard", "--local-directory", str(settings.home / "dask-scratch")],
         logs / "dask-workers.log",
         settings,
-        # Dask gives each worker one thread for numerical libraries, unless it is told otherwise.
-        {f"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON__{name}": str(cores) for name in _THREAD_VARIABLES},
+        # Dask would also stop each worker a hundred times a second to see where it is: models are not found out about that way.
+        {**worker_environment(cores), "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"},
     )
     processes = tuple((process.pid, process.create_time()) for process in (scheduler, worker))
     try:
@@ -106,6 +105,20 @@ def cluster_down(settings: Settings) -> bool:
     _stop(tuple(alive))
     settings.cluster_file.unlink(missing_ok=True)
     return bool(alive)
+
+
+def worker_environment(cores: int) -> dict[str, str]:
+    """Variables of a worker that Dask would choose for data frames, as they do for models.
+
+    Dask gives each worker one thread for numerical libraries. And it has memory given back to the system at every 64 kB, so that
+    each step of a model asks for its memory anew: a third of the whole time here (``python -m bench graph-overhead``). To name
+    that threshold at all switches off that malloc adapts the other one, from which memory comes straight from the system.
+    """
+    return {
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores)),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    }
 
 
 def _spawn(

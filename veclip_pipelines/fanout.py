@@ -6,7 +6,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -31,8 +31,14 @@ class Runner(Protocol):
         """Yields one result an item, in any order. The first failure is raised and the rest cancelled."""
         ...
 
-    def everywhere(self, function: Callable[[], None], *, label: str) -> None:
-        """Starts a function once in each worker, those that join later too, and does not wait for it."""
+    def run_tasks(
+        self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str
+    ) -> Iterator[list[Result]]:
+        """As :meth:`run`, the results of one task at a time: what came together."""
+        ...
+
+    def everywhere(self, function: Callable[[], None], *, label: str) -> AbstractContextManager[None]:
+        """Starts a function in each worker, and in those that join while the context lasts, and does not wait for it."""
         ...
 
 
@@ -44,9 +50,17 @@ class HereRunner:
         for item in items:
             yield function(item)
 
-    def everywhere(self, function: Callable[[], None], *, label: str) -> None:
+    def run_tasks(
+        self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str
+    ) -> Iterator[list[Result]]:
+        """Each item is a task."""
+        for result in self.run(function, items, label=label):
+            yield [result]
+
+    def everywhere(self, function: Callable[[], None], *, label: str) -> AbstractContextManager[None]:
         """Does nothing: here there is nobody to get ready before the first item."""
         del function, label
+        return nullcontext()
 
 
 class CancelledTaskError(Exception):
@@ -123,6 +137,13 @@ class DaskRunner:
         return str(self.client.dashboard_link)
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str) -> Iterator[Result]:
+        """One result an item; see :meth:`run_tasks`."""
+        for results in self.run_tasks(function, items, label=label):
+            yield from results
+
+    def run_tasks(
+        self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str
+    ) -> Iterator[list[Result]]:
         """A worker that dies has its tasks run elsewhere by Dask; they find their finished files by name.
 
         Raises:
@@ -154,7 +175,7 @@ class DaskRunner:
                 each = taken / len(results)
                 # The newest count most: the first item of a worker loads its model.
                 seconds = each if seconds is None else 0.5 * seconds + 0.5 * each
-                yield from results
+                yield results
         except (CancelledError, CommClosedError) as error:
             raise VeclipError(
                 "the Dask scheduler is gone, or has cancelled this run's tasks. Nothing of this step was committed; what its "
@@ -167,11 +188,18 @@ class DaskRunner:
             with suppress(CommClosedError, CancelledError, TimeoutError, OSError):
                 self.client.cancel(list(open_tasks.values()), force=True)
 
-    def everywhere(self, function: Callable[[], None], *, label: str) -> None:
-        """A plugin of the workers, as only that reaches workers that join later."""
+    @contextmanager
+    def everywhere(self, function: Callable[[], None], *, label: str) -> Iterator[None]:
+        """By a plugin of the workers, as only that reaches workers that join later."""
         from veclip_pipelines.worker_start import StartedInEachWorker
 
         self.client.register_plugin(StartedInEachWorker(function, label))
+        try:
+            yield
+        finally:
+            # Or a worker that joins next week would load every engine that was ever used.
+            with suppress(Exception):
+                self.client.unregister_worker_plugin(label)
 
     def _threads(self) -> int:
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()

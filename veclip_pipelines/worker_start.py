@@ -9,10 +9,7 @@ from distributed import Worker, WorkerPlugin
 
 
 class StartedInEachWorker(WorkerPlugin):  # type: ignore[misc]
-    """Runs a function in a thread of each worker, once, also of those that join later."""
-
-    #: A second registration under the same name does nothing: an engine is warmed up once, however many partitions follow.
-    idempotent = True
+    """Runs a function in a thread of each worker, also of those that join later."""
 
     def __init__(self, function: Callable[[], None], label: str) -> None:
         self.name = label

@@ -55,13 +55,16 @@ class ProgressMeter:
         self._started = clock()
         self._done = self._done_batches = self._computed = self._rejected = self._tokens = 0
 
-    def add(self, rows: int, rejected: int, tokens: int, found: bool) -> Progress:
+    def add(self, rows: int, rejected: int, tokens: int, found: bool) -> None:
         """Takes in a finished batch; ``found`` says that an earlier run had finished it."""
         self._done += rows
         self._done_batches += 1
         self._rejected += rejected
         self._tokens += tokens
         self._computed += 0 if found else rows
+
+    def progress(self) -> Progress:
+        """How far it is now."""
         seconds = max(1e-9, self._clock() - self._started)
         rate = self._computed / seconds
         left = self._rows - self._done

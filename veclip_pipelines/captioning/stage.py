@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +18,7 @@ from duckdb import DuckDBPyConnection
 
 from veclip_pipelines.captioning.boilerplate import find_boilerplate, mend_batches
 from veclip_pipelines.captioning.plan import Plan, PlannedBatch, Unit, read_units, remove_plan, write_plan
-from veclip_pipelines.captioning.progress import Progress, ProgressMeter, Report, no_report
+from veclip_pipelines.captioning.progress import ProgressMeter, Report, no_report
 from veclip_pipelines.captioning.results import Caption, caption_rows
 from veclip_pipelines.engines.identity import EngineSpec, record_engine
 from veclip_pipelines.engines.loading import warm_up
@@ -98,9 +99,15 @@ class StageResult:
 
 def run_stage(work: Work, runner: Runner, *, properties: Mapping[str, str], report: Report = no_report) -> StageResult:
     """Replaces one engine's captions of a crawl partition by captions for exactly the units of its query."""
+    with ExitStack() as stack:
+        if not work.engine.profile.is_imported:
+            label = f"warm-{work.engine.engine_id[:8]}"
+            stack.enter_context(runner.everywhere(partial(warm_up, work.engine), label=label))
+        return _run_stage(work, runner, properties, report)
+
+
+def _run_stage(work: Work, runner: Runner, properties: Mapping[str, str], report: Report) -> StageResult:
     warehouse, spec, engine = work.warehouse, work.spec, work.engine
-    if not engine.profile.is_imported:
-        runner.everywhere(partial(warm_up, engine), label=f"warm-{engine.engine_id[:8]}")
     table = warehouse.open(spec)
     expected = partition_files(table, work.partition)
     with connect(warehouse, {spec.name, *work.tables}) as connection:
@@ -154,12 +161,13 @@ def do_batch(task: BatchTask, batch: PlannedBatch) -> BatchDone:
 def _run_batches(work: Work, plan: Plan, runner: Runner, rows: int, report: Report) -> list[BatchDone]:
     meter = ProgressMeter(work.spec.name, work.crawl_partition, rows, len(plan.batches))
     done: list[BatchDone] = []
-    for batch in runner.run(partial(do_batch, BatchTask(work, plan.path)), plan.batches, label=work.spec.name):
-        done.append(batch)
-        progress: Progress = meter.add(
-            batch.batch.rows, batch.rejected, 0 if batch.found else batch.tokens, batch.found
-        )
-        report(progress)
+    # The last batches first, which are the longest where the plan is sorted by length: so all workers end together.
+    batches = plan.batches[::-1]
+    for came in runner.run_tasks(partial(do_batch, BatchTask(work, plan.path)), batches, label=work.spec.name):
+        done += came
+        for batch in came:
+            meter.add(batch.batch.rows, batch.rejected, 0 if batch.found else batch.tokens, batch.found)
+        report(meter.progress())
     # In the order of the plan, and not in that of their coming: so the commit is the same whatever the load was.
     return sorted(done, key=lambda one: one.batch.index)
 

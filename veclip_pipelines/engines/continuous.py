@@ -21,7 +21,7 @@ from transformers import (
 
 from veclip_pipelines.engines.profiles import Decoding
 from veclip_pipelines.engines.shared_prefix import RowsCache, SharedPrefix
-from veclip_pipelines.engines.token_rows import Answer, Prompt, seed_of
+from veclip_pipelines.engines.token_rows import Answer, Prompt, alike, seed_of
 
 #: Waiting rows are taken in once this share of the running batch has ended: each time costs a copy of the cache.
 _REFILL_SHARE = 0.4
@@ -113,7 +113,7 @@ class ContinuousDecoder:
         """Rows to be read at a time: what goes from layer to layer must fit into memory beside the cache."""
         start = 0
         while start < len(taken):
-            rows = max(1, self._prefill_tokens // max(1, len(prompts[taken[start]].tokens)))
+            rows = alike(prompts, taken[start:], self._prefill_tokens // max(1, len(prompts[taken[start]].tokens)))
             yield taken[start : start + rows]
             start += rows
 

@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, set_seed
 
 from veclip_pipelines.engines.profiles import Decoding
-from veclip_pipelines.engines.token_rows import Answer, Prompt
+from veclip_pipelines.engines.token_rows import Answer, Prompt, alike
 
 
 class GeneratingDecoder:
@@ -47,7 +47,7 @@ class GeneratingDecoder:
     def _batches(self, prompts: Sequence[Prompt], order: Sequence[int], more: int) -> Iterator[list[int]]:
         start = 0
         while start < len(order):
-            rows = max(1, self._budget // (len(prompts[order[start]].tokens) + more))
+            rows = alike(prompts, order[start:], self._budget // (len(prompts[order[start]].tokens) + more))
             yield list(order[start : start + rows])
             start += rows
 
@@ -79,6 +79,9 @@ class GeneratingDecoder:
             mask = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
             inputs["input_ids"] = torch.tensor(padded, device=device)
             inputs["attention_mask"] = torch.tensor(mask, device=device)
+            for name in prompts[0].token_inputs:
+                given = [[0] * (length - len(prompt.tokens)) + list(prompt.token_inputs[name]) for prompt in prompts]
+                inputs[name] = torch.tensor(given, device=device)
         tokens = self._model.generate(**inputs, generation_config=config)
         # A chat model repeats the prompt before its answer; a captioner's text is all caption.
         return [self._answer(row) for row in tokens[:, length:].tolist()]

@@ -19,11 +19,25 @@ class Prompt:
         tokens: token ids; none for captioners that take the picture alone.
         key: names the row: what is drawn for it when words are sampled hangs on this and not on its place.
         inputs: what else the model takes with the tokens (pixels), each with one row.
+        token_inputs: what it takes for each token (which of them stand for a picture), as long as ``tokens``.
     """
 
     tokens: Sequence[int]
     key: str = ""
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    token_inputs: dict[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the inputs, their first dimension apart: only rows of equal shapes can be read together."""
+        return tuple(tuple(value.shape[1:]) for value in self.inputs.values())
+
+
+def alike(prompts: Sequence[Prompt], places: Sequence[int], most: int) -> int:
+    """How many of the first places, at most so many and at least one, have inputs of equal shapes."""
+    shapes = prompts[places[0]].shapes
+    part = places[: max(1, most)]
+    return next((count for count, place in enumerate(part) if prompts[place].shapes != shapes), len(part))
 
 
 @dataclass(frozen=True)

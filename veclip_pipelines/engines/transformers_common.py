@@ -102,6 +102,8 @@ def choose_decoder(
     before = model.config._attn_implementation
     reason = ""
     try:
+        if probe.token_inputs:
+            raise NotImplementedError("its positions have three dimensions")
         with torch.inference_mode():
             inputs = {name: value.to(model.device) for name, value in probe.inputs.items()}
             expected = model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,9 @@ from veclip_pipelines.engines.transformers_common import (
 )
 
 #: Inputs that say nothing which the tokens and pixels do not say.
-_NEEDLESS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+_NEEDLESS = ("input_ids", "attention_mask", "token_type_ids")
+#: Inputs of one value a token, where the model takes them: which tokens stand for a picture (Qwen-VL's positions hang on it).
+_A_TOKEN = ("mm_token_type_ids",)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class TransformersImageTextEngine:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.model = load_model(AutoModelForImageTextToText, spec)
+        self._taken = inspect.signature(self.model.forward).parameters
         self.decoder = self._choose_decoder(tokenizer.pad_token_id, spec.profile.token_budget)
 
     def prepare(self, batch: PictureBatch) -> _Prepared:
@@ -68,7 +72,9 @@ class TransformersImageTextEngine:
             encoded = self.processor(images=[[picture]], text=[self._chat(question)], return_tensors="pt")
         tokens: Sequence[int] = encoded["input_ids"][0].tolist() if question and "input_ids" in encoded else []
         inputs = {name: value for name, value in encoded.items() if name not in _NEEDLESS}
-        return Prompt(tokens, key, self._as_weights(inputs))
+        a_token = {name: inputs.pop(name)[0].tolist() for name in _A_TOKEN if name in inputs}
+        a_token = {name: values for name, values in a_token.items() if tokens and name in self._taken}
+        return Prompt(tokens, key, self._as_weights(inputs), a_token)
 
     def _chat(self, question: str) -> str:
         content: list[dict[str, str]] = [{"type": "image"}, {"type": "text", "text": question}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -372,6 +373,30 @@ def test_a_plan_goes_when_its_work_is_done_or_has_failed(
         concept.caption_partition(warehouse, spec("concept"), key, Failing(), properties={})
     describe(warehouse, key)
     assert [path for path in Path(warehouse.root).rglob("*.parquet") if "_plans" in str(path)] == []
+
+
+def test_of_two_runs_at_once_one_wins_whole(tmp_path: Path, warehouse: Warehouse, describer: Describer) -> None:
+    key = crawl(warehouse, tmp_path / "one", numbered_entries(8))
+    together = threading.Barrier(2)
+
+    class AtOnce(HereRunner):
+        def run(self, function, items, *, label):  # type: ignore[no-untyped-def]
+            together.wait(30)
+            yield from [function(item) for item in items]
+            together.wait(30)
+
+    def go() -> StageResult:
+        return concept.caption_partition(warehouse, spec("concept"), key, AtOnce(), properties={})
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [future.result() for future in [pool.submit(go), pool.submit(go)]]
+    assert sorted(result.changed for result in results) == [False, True]
+    counted = read_rows(
+        warehouse,
+        "SELECT count(*) AS n, count(DISTINCT image_sha256) AS d FROM concept_captions",
+        tables=["concept_captions"],
+    )
+    assert counted == [{"n": 8, "d": 8}]
 
 
 def test_batches_do_not_hang_on_how_they_are_dealt_out(

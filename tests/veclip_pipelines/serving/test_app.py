@@ -12,11 +12,14 @@ from starlette.testclient import TestClient
 
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.crawl.duplicates import find_duplicates
+from veclip_pipelines.lineage.guard_rates import GuardCounts
+from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.settings import Settings
-from veclip_pipelines.tables.commit import append_new
+from veclip_pipelines.tables.commit import append_new, replace_partition
+from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CHECKPOINTS
+from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CHECKPOINTS, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -53,6 +56,37 @@ def test_rejects_are_shown_escaped_with_a_plot(tmp_path: Path, settings: Setting
     plot = Image.open(io.BytesIO(client.get("/partitions/crawl-1/rejects.png").content))
     assert plot.format == "PNG"
     assert Image.open(io.BytesIO(client.get("/partitions/none/rejects.png").content)).format == "PNG"
+
+
+def test_what_guards_objected_to_is_shown_escaped_with_a_plot(settings: Settings, warehouse: Warehouse) -> None:
+    partition = {"crawl_partition": "crawl-1", "engine_id": "e"}
+    rows: list[dict[str, object]] = [
+        {
+            "sample_id": f"{number:032x}", "input_hash": "h", "text": "a cat", "route": "template", "reason": "invented",
+            "engine_text": EVIL, "faults": ["invented", "refusal"], "attempts": 2, "outcome": "kept",
+        }
+        for number in range(7)
+    ]  # fmt: skip
+    file = write_file(warehouse, VECAP, partition, "f", table_of(VECAP, rows))
+    replace_partition(warehouse, VECAP, partition, [file], expected=frozenset(), properties={})
+    guards = GuardCounts("crawl-1", 7, {"invented": 7, "refusal": 7}).as_json()
+    record(
+        warehouse,
+        Provenance(
+            asset="vecap", partition="crawl-1", run_id="r", inputs={"engine": "e"}, data_version="d", delta_version=1, files=(),
+            rows_in=7, rows_kept=7, rows_rejected=0, seconds=1.0, code_version="1", launched_by="me", guards=guards,
+        ),
+    )  # fmt: skip
+    client = TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1:3080")
+    page = client.get("/partitions/crawl-1/guards/vecap")
+    assert page.status_code == 200
+    assert "invented, 7 rows" in page.text
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert "<script" not in page.text
+    assert page.text.count("by template") == 10
+    assert Image.open(io.BytesIO(client.get("/partitions/crawl-1/guards/vecap.png").content)).format == "PNG"
+    assert client.get("/partitions/crawl-1/guards/engines").status_code == 404
+    assert "No guard objected" in client.get("/partitions/none/guards/concept_captions").text
 
 
 def test_duplicates_are_shown_side_by_side(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> None:
