@@ -6,7 +6,6 @@
 import time
 
 import dagster as dg
-from dagster._core.events import DagsterEvent
 
 from veclip_pipelines.captioning.progress import Progress, clock
 
@@ -44,4 +43,4 @@ class RunProgress:
                 "dask_dashboard": dg.MetadataValue.url(self._dashboard),
             },
         )
-        DagsterEvent.asset_observation(self._context.get_step_execution_context(), observation)
+        dg.DagsterEvent.asset_observation(self._context.get_step_execution_context(), observation)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Literal
 
 import dagster as dg
-import dask
 from pydantic import Field
 
 from veclip_pipelines.cluster import running_cluster, worker_environment
@@ -57,6 +56,8 @@ class DaskClusterResource(dg.ConfigurableResource):
 
     @contextmanager
     def _scheduler(self) -> Iterator[object]:
+        import dask
+
         if self.mode == "address":
             if not self.address:
                 raise UsageError("resource dask: mode address needs the scheduler's address")

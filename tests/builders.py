@@ -204,12 +204,7 @@ def _teach_colours(model, processor, steps: int = 120) -> None:  # type: ignore[
     assert loss.item() < 0.2, f"the test's captioner did not learn: loss {loss.item()}"
 
 
-def tiny_tokenizer(marks: list[str]):  # type: ignore[no-untyped-def]
-    """A tokenizer of some 340 tokens, with further special ones."""
-    return _tokenizer(chat=False, marks=tuple(marks))
-
-
-def _tokenizer(chat: bool, marks: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
+def _tokenizer(chat: bool):  # type: ignore[no-untyped-def]
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -220,7 +215,7 @@ def _tokenizer(chat: bool, marks: tuple[str, ...] = ()):  # type: ignore[no-unty
         ["a photo of a red circle on a blue square", "Text: Seen: Caption: user assistant system"] * 4,
         trainers.BpeTrainer(
             vocab_size=340,
-            special_tokens=["<pad>", "<s>", "</s>", "<image>", *marks],
+            special_tokens=["<pad>", "<s>", "</s>", "<image>"],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),

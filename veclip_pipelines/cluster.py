@@ -24,6 +24,14 @@ from veclip_pipelines.settings import Settings
 
 _START_SECONDS = 60
 _STOP_SECONDS = 15
+#: Dask stops each worker a hundred times a second to see where it is, and looks at its clock and memory every 20 and 100 ms:
+#: what a task of seconds has no use for, and what takes the interpreter away from it.
+_CALM = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "1s",
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,7 @@ def cluster_up(settings: Settings, workers: int = 2, cores: int = 1, memory_limi
         ["worker", *loopback, *sizes, "--no-dashboard", "--local-directory", str(settings.home / "dask-scratch")],
         logs / "dask-workers.log",
         settings,
-        # Dask would also stop each worker a hundred times a second to see where it is: models are not found out about that way.
-        {**worker_environment(cores), "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"},
+        {**worker_environment(cores), **_CALM},
     )
     processes = tuple((process.pid, process.create_time()) for process in (scheduler, worker))
     try:

@@ -8,8 +8,9 @@ import signal
 
 import psutil
 import pytest
+from distributed import Client
 
-from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
+from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster, worker_environment
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.settings import Settings
 
@@ -43,6 +44,11 @@ def test_up_twice_and_down(settings: Settings) -> None:
         family = [process for pid, _ in info.processes for process in psutil.Process(pid).children(recursive=True)]
         family += [psutil.Process(pid) for pid, _ in info.processes]
         assert len(family) >= 5
+        with Client(info.address) as client:
+            found = client.run(
+                lambda names: {name: os.environ.get(name) for name in names}, list(worker_environment(1))
+            )
+        assert list(found.values()) == [worker_environment(1)] * 2
     finally:
         cluster_down(settings)
     assert running_cluster(settings) is None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from distributed import Client
@@ -89,17 +91,24 @@ def test_quick_items_share_a_task(client: Client) -> None:
     assert len(set(found)) < 60
 
 
-def test_every_worker_starts_what_it_is_told_to_and_so_do_those_that_join_meanwhile(client: Client) -> None:
-    STARTED.clear()
-    runner = DaskRunner(client, "run-6")
-    with runner.everywhere(partial(STARTED.append, 1), label="warm-a"):
-        wait_until(lambda: len(STARTED) == 2)
+def test_every_worker_starts_what_it_is_told_to_and_so_do_those_that_join_meanwhile(
+    client: Client, tmp_path: Path
+) -> None:
+    def started() -> int:
+        return len(list(tmp_path.iterdir()))
+
+    with DaskRunner(client, "run-6").everywhere(partial(leave_a_file, str(tmp_path)), label="warm-a"):
+        wait_until(lambda: started() == 2)
         client.cluster.scale(3)
-        wait_until(lambda: len(STARTED) == 3)
+        wait_until(lambda: started() == 3)
     client.cluster.scale(4)
     client.wait_for_workers(4)
     time.sleep(0.3)
-    assert len(STARTED) == 3
+    assert started() == 3
+
+
+def leave_a_file(folder: str) -> None:
+    Path(folder, uuid.uuid4().hex).touch()
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -107,9 +116,6 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-STARTED: list[int] = []
 
 
 def nap(number: int) -> int:

@@ -189,9 +189,7 @@ class ServerImageTextEngine:
 
 def picture_chat(prompt: Prompt, picture: Image.Image, values: Mapping[str, str]) -> list[Message]:
     """The chat of one picture: what the prompt says as the system, then the picture with the question."""
-    system = prompt.system.strip()
-    turns: list[Message] = [{"role": "system", "content": system}] if system else []
-    return [*turns, *_user(prompt.question(values), picture)]
+    return [*prompt.opening(), *_user(prompt.question(values), picture)]
 
 
 def _user(question: str, picture: Image.Image) -> list[Message]:

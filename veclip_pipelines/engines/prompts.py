@@ -64,11 +64,14 @@ class Prompt(BaseModel):
         safe = {name: _TURN_MARKS.sub(" ", values[name]) for name in self.fields}
         return _TEMPLATES.from_string(self.user).render(safe).strip()
 
+    def opening(self) -> list[dict[str, str]]:
+        """The chat's first turn, the system's, where the prompt has one."""
+        system = self.system.strip()
+        return [{"role": "system", "content": system}] if system else []
+
     def messages(self, values: Mapping[str, str]) -> list[dict[str, str]]:
         """The chat: system, each example as a turn of its own, then the question."""
-        turns: list[dict[str, str]] = (
-            [{"role": "system", "content": self.system.strip()}] if self.system.strip() else []
-        )
+        turns = self.opening()
         for example in self.examples:
             turns += [
                 {"role": "user", "content": self.question(example.fields)},

@@ -23,6 +23,7 @@ from veclip_pipelines.engines.transformers_common import (
     engine_texts,
     load_model,
 )
+from veclip_pipelines.errors import ModelMissingError
 
 #: Inputs that say nothing which the tokens and pixels do not say.
 _NEEDLESS = ("input_ids", "attention_mask", "token_type_ids")
@@ -42,7 +43,18 @@ class TransformersImageTextEngine:
     def __init__(self, spec: EngineSpec) -> None:
         self._prompt = spec.prompt
         self._profile = spec.profile
-        self.processor = AutoProcessor.from_pretrained(spec.model_folder, trust_remote_code=False)
+        try:
+            self.processor = AutoProcessor.from_pretrained(spec.model_folder, trust_remote_code=False)
+        except (
+            ImportError,
+            AttributeError,
+            OSError,
+            ValueError,
+        ) as error:  # AttributeError: transformers 5.24 without torchvision
+            raise ModelMissingError(
+                f"cannot load the processor in {spec.model_folder}: {error}. Those of models that take videos too (Qwen-VL) want "
+                "torchvision on the workers."
+            ) from error
         tokenizer = self.processor.tokenizer
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
@@ -78,8 +90,8 @@ class TransformersImageTextEngine:
 
     def _chat(self, question: str) -> str:
         content: list[dict[str, str]] = [{"type": "image"}, {"type": "text", "text": question}]
-        system = self._prompt.system.strip() if self._prompt else ""
-        turns = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+        opening = self._prompt.opening() if self._prompt else []
+        turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in opening]
         return str(
             self.processor.apply_chat_template(
                 [*turns, {"role": "user", "content": content}], tokenize=False, add_generation_prompt=True

@@ -105,10 +105,8 @@ class VllmImageTextEngine(_Vllm):
         return _Prepared([self._chat(*row) for row in rows], self._sampling(batch.keys, batch.attempt))
 
     def _chat(self, picture: Image.Image, values: Mapping[str, str]) -> list[dict[str, Any]]:
-        system = self._prompt.system.strip()
-        turns: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         parts = [{"type": "image_pil", "image_pil": picture}, {"type": "text", "text": self._prompt.question(values)}]
-        return [*turns, {"role": "user", "content": parts}]
+        return [*self._prompt.opening(), {"role": "user", "content": parts}]
 
 
 def _text_of(output: Any) -> EngineText:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 from assets.guards import guard_rates_in_band
 from veclip_pipelines.lineage.guard_rates import GuardCounts, bands, earlier_counts, guard_counts
@@ -26,7 +27,7 @@ def put(warehouse: Warehouse, key: str, faults: list[list[str]], engine: str = "
     replace_partition(warehouse, VECAP, partition, [file], expected=expected, properties={})
     counts = guard_counts(warehouse, VECAP, key, engine)
     made = Provenance(
-        asset="vecap", partition=key, run_id=f"{key}-{engine}", inputs={"engine": engine}, data_version="d", delta_version=1,
+        asset="vecap", partition=key, run_id=uuid.uuid4().hex, inputs={"engine": engine}, data_version="d", delta_version=1,
         files=(), rows_in=len(rows), rows_kept=len(rows), rows_rejected=0, seconds=1.0, code_version="1", launched_by="me",
         guards=counts.as_json(),
     )  # fmt: skip
