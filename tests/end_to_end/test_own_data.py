@@ -78,7 +78,7 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
         tables=["concept_captions", "engines"],
     )
     assert captions == [
-        {"route": "engine", "profile": "seer", "kind": "transformers-image-text", "prompt_name": "concept@1", "n": 10}
+        {"route": "engine", "profile": "seer", "kind": "transformers-image-text", "prompt_name": "concept@2", "n": 10}
     ]
     vecap = read_rows(cluster.warehouse, "SELECT * FROM vecap", tables=["vecap"])
     assert len(vecap) == 10
@@ -142,7 +142,7 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     assert stale(cluster)["own-crawl"] == ["vecap"]
     cluster.veclip("materialize", *ENGINES, "--partition", "own-crawl")
     engines = read_rows(cluster.warehouse, "SELECT prompt_name FROM engines ORDER BY 1", tables=["engines"])
-    assert [row["prompt_name"] for row in engines] == ["concept@1", "fusion@1", "fusion@2"]
+    assert [row["prompt_name"] for row in engines] == ["concept@2", "fusion@1", "fusion@2"]
     assert len(read_rows(cluster.warehouse, "SELECT * FROM vecap", tables=["vecap"])) == 20
 
 

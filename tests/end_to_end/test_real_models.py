@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from builders import write_profile
+from PIL import Image
 
 from veclip_pipelines.demo.sample_crawl import sample_drops
+from veclip_pipelines.engines.base import EngineText, PictureBatch, TextBatch
 from veclip_pipelines.engines.identity import resolve_engine
 from veclip_pipelines.engines.tagger import TaggerEngine
 from veclip_pipelines.engines.transformers_text import TransformersTextEngine
@@ -16,6 +18,11 @@ from veclip_pipelines.pictures import decode
 from veclip_pipelines.settings import Settings
 
 pytestmark = pytest.mark.slow
+
+
+def describe(engine: TaggerEngine, pictures: list[Image.Image]) -> list[EngineText]:
+    keys = tuple(str(place) for place in range(len(pictures)))
+    return engine.answer(engine.prepare(PictureBatch(tuple(pictures), ({},) * len(pictures), keys)))
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def test_the_tagger_names_what_it_is_sure_of_and_colours_in_any_case(models: Set
     entries = {
         entry.file: entry for entries in sample_drops().values() for entry in entries if entry.file and not entry.damage
     }
-    texts = {name: engine.describe([decode(entry.picture())])[0].text for name, entry in entries.items()}
+    texts = {name: describe(engine, [decode(entry.picture())])[0].text for name, entry in entries.items()}
     assert "espresso" in texts["skimage/coffee.png"]
     assert "daisy in" in texts["sklearn/flower.jpg"]
     assert "tripod in black and white" in texts["skimage/camera.png"]
@@ -41,7 +48,7 @@ def test_the_tagger_names_what_it_is_sure_of_and_colours_in_any_case(models: Set
 def test_a_batch_does_not_change_a_pictures_words(models: Settings) -> None:
     engine = TaggerEngine(resolve_engine(models, "tagger", "concept", "1"))
     pictures = [decode(entry.picture()) for entry in sample_drops()["sample-crawl-1"][:6]]
-    assert engine.describe(pictures) == [engine.describe([picture])[0] for picture in pictures]
+    assert describe(engine, pictures) == [describe(engine, [picture])[0] for picture in pictures]
 
 
 def test_gguf_answers_as_its_safetensors_do(models: Settings) -> None:
@@ -54,9 +61,8 @@ def test_gguf_answers_as_its_safetensors_do(models: Settings) -> None:
         {"alt_text": "our cat Chelsea", "concept": "a cat in brown"},
         {"alt_text": "old harbour", "concept": "a boat in blue"},
     ]
-    answers = [
-        TransformersTextEngine(resolve_engine(models, name, "fusion", "1")).generate(fields)
-        for name in ("gguf", "plain")
-    ]
+    engines = [TransformersTextEngine(resolve_engine(models, name, "fusion", "1")) for name in ("gguf", "plain")]
+    batch = TextBatch(tuple(fields), ("a", "b"))
+    answers = [engine.answer(engine.prepare(batch)) for engine in engines]
     assert answers[0] == answers[1]
     assert "Chelsea" in answers[0][0].text

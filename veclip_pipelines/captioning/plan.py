@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from duckdb import DuckDBPyConnection
 
 from veclip_pipelines.shards import ByteRange
-from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.tables.warehouse import Warehouse, not_writable
 
 FOLDER = "_plans"
 _DAY_SECONDS = 86_400
@@ -103,6 +103,7 @@ def write_plan(
     reader = connection.cursor().sql(sql).to_arrow_reader(max(2048, batch_rows))
     batches: list[PlannedBatch] = []
     writer: pq.ParquetWriter | None = None
+    plan = Plan(path, ())
     try:
         for part in _cut(reader, batch_rows):
             if writer is None:
@@ -110,9 +111,13 @@ def write_plan(
                 writer = pq.ParquetWriter(path, SCHEMA, filesystem=warehouse.filesystem, compression="zstd")
             writer.write_table(part, row_group_size=batch_rows)
             batches.append(_planned(len(batches), part, salt))
-    finally:
         if writer is not None:
             writer.close()
+    except BaseException as error:
+        remove_plan(warehouse, plan)
+        if isinstance(error, OSError):
+            raise not_writable(warehouse.root, error) from error
+        raise
     return Plan(path, tuple(batches))
 
 

@@ -99,38 +99,34 @@ class StageResult:
 
 def run_stage(work: Work, runner: Runner, *, properties: Mapping[str, str], report: Report = no_report) -> StageResult:
     """Replaces one engine's captions of a crawl partition by captions for exactly the units of its query."""
-    with ExitStack() as stack:
-        if not work.engine.profile.is_imported:
-            label = f"warm-{work.engine.engine_id[:8]}"
-            stack.enter_context(runner.everywhere(partial(warm_up, work.engine), label=label))
-        return _run_stage(work, runner, properties, report)
-
-
-def _run_stage(work: Work, runner: Runner, properties: Mapping[str, str], report: Report) -> StageResult:
     warehouse, spec, engine = work.warehouse, work.spec, work.engine
     table = warehouse.open(spec)
     expected = partition_files(table, work.partition)
-    with connect(warehouse, {spec.name, *work.tables}) as connection:
-        rows, reused_units, reused = _prepare(connection, work)
-        if table is not None and expected and reused == rows and _holds_exactly(connection, work):
-            return StageResult(engine.engine_id, rows, 0, reused, 0, 0, table.version(), changed=False)
-        record_engine(warehouse, engine, properties=properties)
-        salt = _salt(expected)
-        files = [_write_reused(connection, work, salt)] if reused_units else []
-        plan = write_plan(
-            warehouse,
-            connection,
-            "SELECT units.* EXCLUDE (place) FROM units ANTI JOIN known USING (input_hash) ORDER BY place",
-            place=f"{spec.name}/{work.crawl_partition}.{engine.engine_id}",
-            batch_rows=engine.profile.batch_rows,
-            salt=salt,
-        )
-    try:
+    with ExitStack() as ended:
+        with connect(warehouse, {spec.name, *work.tables}) as connection:
+            rows, reused_units, reused = _prepare(connection, work)
+            if table is not None and expected and reused == rows and _holds_exactly(connection, work):
+                return StageResult(engine.engine_id, rows, 0, reused, 0, 0, table.version(), changed=False)
+            if reused < rows and not engine.profile.is_imported:
+                # Workers load their model while the plan is written.
+                warm = runner.everywhere(partial(warm_up, engine), label=f"warm-{engine.engine_id[:8]}")
+                ended.enter_context(warm)
+            record_engine(warehouse, engine, properties=properties)
+            salt = _salt(expected)
+            files = [_write_reused(connection, work, salt)] if reused_units else []
+            plan = write_plan(
+                warehouse,
+                connection,
+                "SELECT units.* EXCLUDE (place) FROM units ANTI JOIN known USING (input_hash) ORDER BY place",
+                place=f"{spec.name}/{work.crawl_partition}.{engine.engine_id}",
+                batch_rows=engine.profile.batch_rows,
+                salt=salt,
+            )
+            ended.callback(remove_plan, warehouse, plan)
+        # The tables of the plan are gone with the connection: from here on this process holds no rows.
         done = _run_batches(work, plan, runner, rows - reused, report)
         boilerplate = find_boilerplate(work, plan, [batch.file for batch in done])
         files += mend_batches(work, plan, done, boilerplate, runner)
-    finally:
-        remove_plan(warehouse, plan)
     if not files:
         files.append(write_file(warehouse, spec, work.partition, "no-rows", table_of(spec, [])))
     started = time.monotonic()
@@ -179,10 +175,10 @@ def _prepare(connection: DuckDBPyConnection, work: Work) -> tuple[int, int, int]
         f"CREATE TABLE units AS SELECT *, row_number() OVER () AS place FROM ({work.units})",  # noqa: S608
         dict(work.parameters),
     )
-    reused = ", ".join(f"any_value({name}) AS {name}" for name in _REUSED)
     connection.execute(
-        f"CREATE TABLE known AS SELECT input_hash, {reused} FROM {work.spec.name} "  # noqa: S608
-        f"SEMI JOIN units USING (input_hash) WHERE engine_id = ? AND outcome = '{KEPT}' GROUP BY input_hash",
+        f"CREATE TABLE known AS SELECT input_hash, {', '.join(_REUSED)} FROM {work.spec.name} "  # noqa: S608
+        f"SEMI JOIN units USING (input_hash) WHERE engine_id = ? AND outcome = '{KEPT}' "
+        f"QUALIFY row_number() OVER (PARTITION BY input_hash ORDER BY crawl_partition, {work.spec.keys[0]}) = 1",
         [work.engine.engine_id],
     )
     counted = connection.execute(
