@@ -33,12 +33,12 @@ test: models ## Run all tests, the slow ones too
 test-fast: setup ## Run the fast tests
 	$(BIN)/pytest
 
-test-full: models ## Run all tests at their full size (200 crawl drops); the report is kept in reports/
+test-full: models ## Run all tests at their full size (200 crawl drops, 80 kills); the report is kept in reports/
 	mkdir -p reports
 	VECLIP_TEST_FULL=1 $(BIN)/pytest -m '' --junitxml=reports/test-full.xml
 
-bench: setup ## Measure the crawl's steps, beside webdataset, cc2dataset and img2dataset; makes .venv-peers
-	for name in index-drop extract-wat fetch partition-cost duplicates; do $(BIN)/python -m bench $$name --keep || exit 1; done
+bench: models ## Measure the crawl's steps and captioning beside peers; makes .venv-peers; half an hour
+	for name in index-drop extract-wat fetch partition-cost duplicates fusion captioning dask-scaling graph-overhead many-workers; do $(BIN)/python -m bench $$name --keep || exit 1; done
 
 check: setup ## What CI checks before the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

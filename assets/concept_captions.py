@@ -10,6 +10,7 @@ from assets.inputs import concept_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
 from assets.partitions import crawl_partitions
 from assets.progress import RunProgress
+from assets.run_log import note_process
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.engines import EnginesResource
@@ -52,6 +53,7 @@ def concept_captions(
     engines: EnginesResource,
     home: HomeResource,
 ) -> dg.MaterializeResult[None]:
+    note_process(context.instance, context.run)
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     engine = engines.resolve(config.engine_profile or settings.concept_engine, "concept", CODE_VERSION)
     inputs = concept_inputs(warehouse, key, engine)

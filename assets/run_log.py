@@ -39,7 +39,10 @@ Watch = Callable[[StepSeen], None]
 
 
 def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Writes down which process a run lives in, whoever launched it, so that :func:`end_dead_runs` can tell that it died."""
+    """Writes down which process a run lives in, whoever launched it, so that :func:`end_dead_runs` can tell that it died.
+
+    The first thing that a step of a pool does: one that is killed before would hold its slot until a daemon looks.
+    """
     if LAUNCH_TAG not in run.tags:
         instance.add_run_tags(run.run_id, {LAUNCH_TAG: launch_token()})
 

@@ -11,6 +11,7 @@ from assets.inputs import fused_concepts, vecap_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
 from assets.partitions import crawl_partitions
 from assets.progress import RunProgress
+from assets.run_log import note_process
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
@@ -59,6 +60,7 @@ def vecap(
     engines: EnginesResource,
     home: HomeResource,
 ) -> dg.MaterializeResult[None]:
+    note_process(context.instance, context.run)
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     engine = engines.resolve(config.engine_profile or settings.fusion_engine, "fusion", CODE_VERSION)
     concept = fused_concepts(settings, engine, config.concept_profile or settings.concept_engine)

@@ -4,6 +4,7 @@ dagster_dask.dask_executor is not used: downstream assets materialise after an u
 block, and two concurrent runs of a job share one Dask key (dagster-io/dagster#21418).
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -41,6 +42,8 @@ class DaskClusterResource(dg.ConfigurableResource):
         """
         from distributed import Client
 
+        # It logs a traceback for minutes where the scheduler is gone; the runner says so in one error.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         with self._scheduler() as target:
             try:
                 client = Client(target, timeout=_CONNECT_SECONDS)

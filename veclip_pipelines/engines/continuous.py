@@ -130,7 +130,8 @@ class ContinuousDecoder:
             mask[row, length - len(prompt.tokens) :] = True
         ids, mask = ids.to(device), mask.to(device)
         positions = mask.long().cumsum(-1) - 1 + self._prefix.length
-        causal = torch.ones((length, length), dtype=torch.bool, device=device).tril()
+        padded = self._prefix.length or any(len(prompt.tokens) < length for prompt in prompts)
+        causal = torch.ones((length, length), dtype=torch.bool, device=device).tril() if padded else None
         inputs = {name: torch.cat([prompt.inputs[name] for prompt in prompts]).to(device) for name in prompts[0].inputs}
         cache = RowsCache(self._layers, rows, max(places, rows), length + room, device)
         cache.expect(mask)
@@ -141,7 +142,7 @@ class ContinuousDecoder:
             use_cache=True,
             logits_to_keep=1,
             shared_prefix=self._prefix,
-            own_mask=mask[:, None] & causal,
+            own_mask=mask[:, None] & causal if causal is not None else None,
             **inputs,
         )
         cache.advance(length)
