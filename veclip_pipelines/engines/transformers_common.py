@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.continuous import ContinuousDecoder
@@ -66,6 +67,8 @@ def load_model(auto_class: Any, spec: EngineSpec) -> Any:
     arguments: dict[str, object] = (
         {"gguf_file": spec.profile.gguf_file} if spec.profile.gguf_file else {"use_safetensors": True}
     )
+    # A worker's terminal is often that of the command which started it.
+    disable_progress_bar()
     device = pick_device(spec.profile.device)
     dtype = pick_dtype(spec.profile.dtype, device)
     try:
