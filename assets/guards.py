@@ -23,7 +23,6 @@ def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> dict[
     shares = {f"guard/{reason}": count / counts.rows for reason, count in counts.faults.items()}
     return {
         "guards": dg.MetadataValue.md(table),
-        "guarded_share": sum(counts.faults.values()) / counts.rows,
         **shares,
         **preview(settings, page, f"{page}.png", "guards_examples"),
     }
