@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,7 +79,7 @@ def _mend(work: Work, plan: str, boilerplate: frozenset[str], done: BatchDone) -
         if row["route"] == "engine" and _has(row["text"], boilerplate):
             found = True
             unit = units[row["input_hash"]]
-            row.update(fall_back(work.engine.profile.guards, unit, _judged(row), REASON).row())
+            row.update(fall_back(work.engine.profile.guards.fallback(REASON), unit, _judged(row), REASON).row())
     if not found:
         return done.file
     return write_file(work.warehouse, work.spec, work.partition, name, table_of(work.spec, rows))
@@ -96,8 +95,8 @@ def _judged(row: Mapping[str, object]) -> Caption:
     )
     faults = row["faults"]
     assert isinstance(faults, list)
-    caption = Caption(None, None, answer, faults=tuple(sorted({*faults, REASON})))
-    return replace(caption, attempts=int(str(row["attempts"])))
+    seen = tuple(sorted({*faults, REASON}))
+    return Caption(None, None, answer, faults=seen, attempts=int(str(row["attempts"])))
 
 
 def _has(text: str, boilerplate: frozenset[str]) -> bool:

@@ -82,4 +82,4 @@ def _settled(spec: EngineSpec, unit: Unit, caption: Caption) -> Caption:
     if caption.text is not None or not caption.attempts:
         return caption
     assert caption.reason is not None
-    return fall_back(spec.profile.guards, unit, caption, caption.reason)
+    return fall_back(spec.profile.guards.fallback(caption.reason), unit, caption, caption.reason)

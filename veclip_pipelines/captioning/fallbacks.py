@@ -7,18 +7,18 @@ from dataclasses import replace
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.captioning.template_join import template_join
-from veclip_pipelines.engines.profiles import GuardPolicy
+from veclip_pipelines.engines.profiles import Fallback
 
 
-def fall_back(policy: GuardPolicy, unit: Unit, judged: Caption, reason: str) -> Caption:
+def fall_back(choice: Fallback, unit: Unit, judged: Caption, reason: str) -> Caption:
     """The row's text without the engine, or its reject.
 
     Args:
+        choice: what the policy says of this reason.
         unit: a unit with neither AltText nor concept caption (a picture to be described) has nothing to fall back to.
         judged: what is known of the row so far: last answer, faults, attempts.
         reason: the guard that decided.
     """
-    choice = policy.fallback(reason)
     text, route = "", "concept"
     if choice == "template":
         text, route = template_join(unit.alt_text, unit.concept)

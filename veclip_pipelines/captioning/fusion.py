@@ -15,7 +15,7 @@ from veclip_pipelines.captioning.guards import Case, first_fault
 from veclip_pipelines.captioning.picture_batches import PictureReader
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.progress import Report, no_report
-from veclip_pipelines.captioning.relatedness import unrelated_pairs
+from veclip_pipelines.captioning.relatedness import UNRELATED, unrelated_pairs
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
 from veclip_pipelines.engines.base import EngineText, TextBatch
@@ -30,8 +30,6 @@ from veclip_pipelines.texts import descriptive_part
 
 CODE_VERSION = "vecap.2"
 
-#: Reason code of a sample whose AltText and picture have nothing to do with each other: it is not fused.
-UNRELATED = "unrelated"
 _ASKED_AT_A_TIME = 4096
 #: Columns of drops that hold an image-text similarity: LAION, DataComp, Recap-DataComp-1B.
 _SIMILARITIES = ("similarity", "clip_b32_similarity_score", "clip_l14_similarity_score", "org_clip_score")
@@ -80,7 +78,7 @@ def fuse_partition(
     minimum = engine.profile.guards.minimum_similarity
     parameters: dict[str, object] = {"partition": crawl_partition, "minimum_similarity": minimum}
     if concept_engine is None:
-        units = _UNITS.format(concept="''", join="", seen="r.image_sha256".replace("r.", ""))
+        units = _UNITS.format(concept="''", join="", seen="image_sha256")
         parameters["source"] = _PICTURE
         tables: tuple[str, ...] = ("raw_crawl",)
     else:
@@ -135,15 +133,11 @@ def _settled(spec: EngineSpec, unit: Unit, caption: Caption | None, unrelated: s
     policy = spec.profile.guards
     if unrelated is not None:
         judged = Caption(None, None, detail=unrelated, faults=(UNRELATED,))
-        return fall_back(
-            policy.model_copy(update={"by_guard": {UNRELATED: "concept", **policy.by_guard}}), unit, judged, UNRELATED
-        )
+        return fall_back(policy.by_guard.get(UNRELATED, "concept"), unit, judged, UNRELATED)
     if caption is not None:
         assert caption.reason is not None
-        return fall_back(policy, unit, caption, caption.reason)
-    plain = fall_back(
-        policy.model_copy(update={"then": "template", "by_guard": {}}), unit, Caption(None, None), "nothing_to_fuse"
-    )
+        return fall_back(policy.fallback(caption.reason), unit, caption, caption.reason)
+    plain = fall_back("template", unit, Caption(None, None), "nothing_to_fuse")
     # To have only one of the two is no fault: the row is kept without a reason.
     nothing = "neither AltText nor concept caption says anything"
     return replace(plain, detail=nothing) if plain.text is None else replace(plain, reason=None)

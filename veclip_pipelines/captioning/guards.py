@@ -71,7 +71,7 @@ class Case:
 
 def first_fault(case: Case, policy: GuardPolicy) -> str | None:
     """Reason code of the first guard that says no, or None."""
-    guards = GUARDS if case.alt_text is not None else {name: GUARDS[name] for name in _OF_ANY_ANSWER}
+    guards = GUARDS if case.alt_text is not None else _OF_ANY_ANSWER
     for reason, guard in guards.items():
         if reason not in policy.skip and guard(case):
             return reason
@@ -152,9 +152,10 @@ def _obeyed_instruction(case: Case) -> bool:
 
 
 def _invented(case: Case) -> bool:
-    if numbers_of(case.text) - numbers_of(case.sources) and not case.sees:
-        return True
-    return not case.sees and bool(content_stems(case.text) - content_stems(case.sources))
+    if case.sees:
+        return False
+    new_numbers = numbers_of(case.text) - numbers_of(case.sources)
+    return bool(new_numbers or content_stems(case.text) - content_stems(case.sources))
 
 
 def _lost_name(case: Case) -> bool:
@@ -185,9 +186,12 @@ GUARDS: dict[str, Callable[[Case], bool]] = {
     "lost_alt_text": _lost_alt_text,
 }
 #: Those that need no AltText: asked of descriptions of a picture too, in which a file name can only be read off the picture.
-_OF_ANY_ANSWER = (
-    "engine_failed", "empty", "cut", "refusal", "prompt_echo", "meta_talk", "garbled", "loop", "too_long",
-)  # fmt: skip
+_OF_ANY_ANSWER = {
+    name: GUARDS[name]
+    for name in (
+        "engine_failed", "empty", "cut", "refusal", "prompt_echo", "meta_talk", "garbled", "loop", "too_long",
+    )
+}  # fmt: skip
 
 
 def names_of(alt_text: str) -> list[str]:

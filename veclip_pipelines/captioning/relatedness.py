@@ -15,6 +15,8 @@ from typing import Any
 from veclip_pipelines.engines.identity import EngineSpec, model_folder
 from veclip_pipelines.settings import Settings
 
+#: Reason code of a sample whose AltText and picture have nothing to do with each other: it is not fused.
+UNRELATED = "unrelated"
 _AT_A_TIME = 64
 
 
@@ -25,7 +27,7 @@ def unrelated_pairs(spec: EngineSpec, fields: Sequence[Mapping[str, str]], place
         ModelMissingError: the policy's model is not installed.
     """
     policy = spec.profile.guards
-    if policy.relatedness is None or "unrelated" in policy.skip:
+    if policy.relatedness is None or UNRELATED in policy.skip:
         return {}
     profile = spec.profile.model_copy(update={"model": policy.relatedness, "revision": None})
     embedder = _load(model_folder(Settings.from_env(), profile))

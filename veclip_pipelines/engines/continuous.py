@@ -21,7 +21,7 @@ from transformers import (
 
 from veclip_pipelines.engines.profiles import Decoding
 from veclip_pipelines.engines.shared_prefix import RowsCache, SharedPrefix
-from veclip_pipelines.engines.token_rows import Answer, Prompt, alike, seed_of
+from veclip_pipelines.engines.token_rows import Answer, Prompt, alike, stacked_inputs
 
 #: Waiting rows are taken in once this share of the running batch has ended: each time costs a copy of the cache.
 _REFILL_SHARE = 0.4
@@ -132,7 +132,7 @@ class ContinuousDecoder:
         positions = mask.long().cumsum(-1) - 1 + self._prefix.length
         padded = self._prefix.length or any(len(prompt.tokens) < length for prompt in prompts)
         causal = torch.ones((length, length), dtype=torch.bool, device=device).tril() if padded else None
-        inputs = {name: torch.cat([prompt.inputs[name] for prompt in prompts]).to(device) for name in prompts[0].inputs}
+        inputs = stacked_inputs(prompts, device)
         cache = RowsCache(self._layers, rows, max(places, rows), length + room, device)
         cache.expect(mask)
         output = self._model(
@@ -265,5 +265,5 @@ class _Chooser:
 
     def _noise(self, row: _Spoken, size: int) -> torch.Tensor:
         """Exponential noise for a row's next token."""
-        seed = seed_of(self._decoding.seed, row.key, len(row.said))
+        seed = self._decoding.seed_of(row.key, len(row.said))
         return torch.empty(size).exponential_(generator=torch.Generator().manual_seed(seed))

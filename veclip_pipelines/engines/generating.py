@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, set_seed
 
 from veclip_pipelines.engines.profiles import Decoding
-from veclip_pipelines.engines.token_rows import Answer, Prompt, alike
+from veclip_pipelines.engines.token_rows import Answer, Prompt, alike, stacked_inputs
 
 
 class GeneratingDecoder:
@@ -67,12 +67,8 @@ class GeneratingDecoder:
     def _generate(
         self, rows: Sequence[Sequence[int]], prompts: Sequence[Prompt], config: GenerationConfig
     ) -> list[Answer]:
-        device, dtype = self._model.device, self._model.dtype
-        inputs = {name: torch.cat([prompt.inputs[name] for prompt in prompts]) for name in prompts[0].inputs}
-        inputs = {
-            name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
-            for name, value in inputs.items()
-        }
+        device = self._model.device
+        inputs = stacked_inputs(prompts, device)
         length = max(len(row) for row in rows)
         if length:
             padded = [[self._pad_id] * (length - len(row)) + list(row) for row in rows]

@@ -19,7 +19,6 @@ from veclip_pipelines.engines.base import EngineText, FinishReason, PictureBatch
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.profiles import Decoding, EngineProfile
 from veclip_pipelines.engines.prompts import Prompt
-from veclip_pipelines.engines.token_rows import seed_of
 from veclip_pipelines.errors import EngineError, UsageError
 
 _TIMEOUT_SECONDS = 300.0
@@ -110,7 +109,7 @@ class _Server:
                 max_tokens=decoding.max_new_tokens,
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
-                seed=seed_of(decoding.seed, key),
+                seed=decoding.seed_of(key),
                 extra_body=extra,
             )
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:

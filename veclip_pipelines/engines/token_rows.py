@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,11 @@ class Prompt:
         return tuple(tuple(value.shape[1:]) for value in self.inputs.values())
 
 
+def stacked_inputs(prompts: Sequence[Prompt], device: torch.device) -> dict[str, torch.Tensor]:
+    """What the model takes with the tokens of several rows, one after the other."""
+    return {name: torch.cat([prompt.inputs[name] for prompt in prompts]).to(device) for name in prompts[0].inputs}
+
+
 def alike(prompts: Sequence[Prompt], places: Sequence[int], most: int) -> int:
     """How many of the first places, at most so many and at least one, have inputs of equal shapes."""
     shapes = prompts[places[0]].shapes
@@ -46,8 +48,3 @@ class Answer:
 
     tokens: list[int]
     ended: bool
-
-
-def seed_of(seed: int, key: str, place: int = 0) -> int:
-    """A seed for one row's draws, in the 31 bits that all servers take: it hangs on the row's key and not on its batch."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{key}\0{place}".encode()).digest()[:4], "big") >> 1

@@ -14,7 +14,6 @@ from PIL import Image
 from veclip_pipelines.engines.base import EngineText, FinishReason, PictureBatch, TextBatch, go_on
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.profiles import Decoding
-from veclip_pipelines.engines.token_rows import seed_of
 from veclip_pipelines.errors import EngineError, ModelMissingError, UsageError
 
 
@@ -80,7 +79,7 @@ class _Vllm:
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
                 repetition_penalty=decoding.repetition_penalty,
-                seed=seed_of(decoding.seed, key),
+                seed=decoding.seed_of(key),
             )
             for key in keys
         ]
