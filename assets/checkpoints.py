@@ -1,6 +1,7 @@
 """checkpoints: a CLIP trained on each recipe's set."""
 
 import dagster as dg
+from pydantic import Field
 
 from assets.columns import table_metadata
 from assets.inputs import checkpoint_inputs, training_set_inputs
@@ -11,12 +12,19 @@ from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
 from veclip_pipelines.tables.schemas import CHECKPOINTS
-from veclip_pipelines.training.checkpoint import (
-    CODE_VERSION,
-    CheckpointTask,
-    find_checkpoint,
-    train_checkpoint,
-)
+from veclip_pipelines.training.checkpoint import CODE_VERSION, CheckpointTask, find_checkpoint
+from veclip_pipelines.training.loader import LoaderSettings
+from veclip_pipelines.training.ranks import train_checkpoint
+
+
+class CheckpointsConfig(dg.Config):
+    """How a training is carried out. None of it is a part of what is trained."""
+
+    ranks: int = Field(
+        default=0, ge=0, description="Dask workers that train together, one rank each; 0: all there are."
+    )
+    decode_workers: int = Field(default=2, ge=1, description="Threads or processes of a rank that decode pictures.")
+    decode_in_processes: bool = Field(default=False, description="Decode in processes, started by spawn.")
 
 
 @dg.asset(
@@ -29,10 +37,12 @@ from veclip_pipelines.training.checkpoint import (
     metadata=table_metadata(CHECKPOINTS),
     pool="training",
     description="A CLIP (transformers CLIPModel) trained on a recipe's set: for each sample one of its texts is drawn at "
-    "each step. Weights as safetensors, one MLflow run each.",
+    "each step. One rank a Dask worker; a training that was cut off goes on from its last state. Weights as safetensors, one "
+    "MLflow run and one registered version each.",
 )
 def checkpoints(
     context: dg.AssetExecutionContext,
+    config: CheckpointsConfig,
     delta_lake: DeltaLakeResource,
     dask: DaskClusterResource,
     mlflow: MlflowResource,
@@ -49,14 +59,16 @@ def checkpoints(
             warehouse=warehouse,
             folder=settings.checkpoints / checkpoint_id,
             recipe=inputs.recipe,
+            config=inputs.config,
             set_version=inputs.set_version,
             checkpoint_id=checkpoint_id,
             tracking=mlflow.tracking(),
             run_id=context.run_id,
             launched_by=launched_by(context.run.tags),
+            loader=LoaderSettings(config.decode_workers, config.decode_in_processes),
         )
         with dask.runner(context.run_id) as runner:
-            row = next(iter(runner.run(train_checkpoint, [task], label="checkpoints")))
+            row = train_checkpoint(runner, task, config.ranks)
     return work.finish(
         {"checkpoint_id": checkpoint_id},
         rows_in=1,
@@ -67,6 +79,7 @@ def checkpoints(
             "weights_sha256": str(row["weights_sha256"]),
             "set_version": str(row["set_version"]),
             "mlflow_run_id": str(row["mlflow_run_id"]),
+            "mlflow_model": f"veclip-{name}",
             "final_loss": float(str(row["final_loss"])),
             "samples": int(str(row["samples"])),
         },

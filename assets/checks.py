@@ -11,6 +11,7 @@ from duckdb import DuckDBPyConnection
 
 from assets.check_factory import Check, Finding, checks_of, described
 from assets.guards import guard_rates_in_band
+from assets.leaks import no_benchmark_leak
 from assets.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.lineage.provenance import latest
@@ -250,6 +251,7 @@ asset_checks: list[dg.AssetChecksDefinition] = [
                 True,
             ),
             "probabilities_sum_to_one": (probabilities_sum_to_one, True),
+            "no_benchmark_leak": (no_benchmark_leak, False),
         },
     ),
     checks_of("benchmark_scores", recipe_partitions, {"scores_are_shares": (scores_are_shares, True)}),

@@ -4,8 +4,8 @@ Compared with the provenance table this decides what is stale; a materialisation
 engine_id, so that a changed prompt, model or decoding is a changed input.
 """
 
-import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from veclip_pipelines.captioning import concept, fusion
 from veclip_pipelines.crawl.drops import RegisteredDrop, drop_fingerprint, inspect_drop, registered_drop
@@ -18,10 +18,11 @@ from veclip_pipelines.engines.profiles import EngineProfile, profile_catalogue
 from veclip_pipelines.engines.prompts import Purpose
 from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.evaluation import retrieval
-from veclip_pipelines.evaluation.karpathy import benchmark_folders, read_benchmark
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, set_version_of
-from veclip_pipelines.recipe import Recipe, recipe_catalogue
+from veclip_pipelines.evaluation import scoring
+from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
+from veclip_pipelines.mixing.training_set import Mix, ResolvedText, input_versions, resolve_mix, set_version_of
+from veclip_pipelines.model_config import model_config
+from veclip_pipelines.recipe import Recipe, TextSource, recipe_catalogue
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import content_version
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL
@@ -95,10 +96,11 @@ def vecap_inputs(
 
 @dataclass(frozen=True)
 class RecipeInputs:
-    """A recipe with its engines resolved, and the versions of all that its training set is made from."""
+    """A recipe with its engines and its model resolved, and the versions of all that its training set is made from."""
 
     recipe: Recipe
-    texts: tuple[ResolvedText, ...]
+    mix: Mix
+    config: dict[str, Any]
     versions: dict[str, str]
 
     @property
@@ -107,29 +109,34 @@ class RecipeInputs:
 
     @property
     def checkpoint_id(self) -> str:
-        return checkpoint_id_of(self.recipe, self.set_version)
+        return checkpoint_id_of(self.recipe, self.config, self.set_version)
 
 
 def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> RecipeInputs:
     recipe = recipe_catalogue(settings).load(recipe_name)
     profiles = profile_catalogue(settings)
-    for text in recipe.texts:
+
+    def resolved(text: TextSource) -> ResolvedText:
         if text.source == "vecap" and not text.concept_engine and not fuses_alone(profiles.load(text.engine or "")):
             raise UsageError(
                 f"recipe {recipe_name!r}: VeCap by {text.engine!r} needs the concept_engine whose captions were fused"
             )
-    texts = tuple(
-        ResolvedText(
-            text.source,
-            text.probability,
-            None
-            if text.engine is None
-            else _engine(settings, text.engine, "fusion" if text.source == "vecap" else "concept").engine_id,
-            text.engine,
+        purpose: Purpose = "fusion" if text.source == "vecap" else "concept"
+        engine_id = None if text.engine is None else _engine(settings, text.engine, purpose).engine_id
+        return ResolvedText(
+            source=text.source,
+            probability=text.probability,
+            engine_id=engine_id,
+            profile=text.engine,
+            column=text.column,
+            when=text.when,
+            shuffled=text.shuffled,
         )
-        for text in recipe.texts
-    )
-    return RecipeInputs(recipe, texts, input_versions(warehouse, recipe, _mix_hash(recipe), texts))
+
+    texts = {name: [resolved(text) for text in part.texts] for name, part in recipe.parts().items()}
+    mix = resolve_mix(warehouse, recipe, texts, settings.home)
+    config = model_config(settings, recipe.model.config)
+    return RecipeInputs(recipe, mix, config, input_versions(warehouse, mix))
 
 
 def checkpoint_inputs(inputs: RecipeInputs) -> dict[str, str]:
@@ -144,11 +151,5 @@ def score_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> 
             f"recipe {recipe_name!r} has no checkpoint for its training set as it is now: materialise checkpoints first."
         )
     folders = benchmark_folders(settings.benchmarks, inputs.recipe.benchmarks)
-    versions = {f"benchmark/{folder.name}": read_benchmark(folder).sha256 for folder in folders}
-    return {"checkpoint": inputs.checkpoint_id, "code": retrieval.CODE_VERSION, **versions}
-
-
-def _mix_hash(recipe: Recipe) -> str:
-    """What of a recipe a training set depends on: not the description, the model or the schedule."""
-    mix = recipe.model_dump_json(include={"name", "crawl_partitions", "texts"})
-    return hashlib.sha256(mix.encode()).hexdigest()
+    versions = {f"benchmark/{folder.name}": open_benchmark(folder).sha256(settings.home) for folder in folders}
+    return {"checkpoint": inputs.checkpoint_id, "code": scoring.CODE_VERSION, **versions}

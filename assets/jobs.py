@@ -19,6 +19,8 @@ MODELS = "models"
 REGISTER = "register_crawl_drop"
 INDEX = "index_crawl_drop"
 DUPLICATES = "find_duplicates"
+EXPERIMENT = "experiment"
+SCOREBOARD = "scoreboard_page"
 ROLL_BACK = "roll_back_crawl_partition"
 RETIRE = "retire_crawl_partition"
 
@@ -130,6 +132,16 @@ jobs = [
         DUPLICATES,
         selection=dg.AssetSelection.assets("duplicates"),
         description="Duplicate pictures over all crawl partitions.",
+    ),
+    dg.define_asset_job(
+        SCOREBOARD,
+        selection=dg.AssetSelection.assets("scoreboard"),
+        description="The scoreboard anew.",
+    ),
+    dg.define_asset_job(
+        EXPERIMENT,
+        selection=dg.AssetSelection.groups("experiment"),
+        description="The experiment's data, and its report.",
     ),
     dg.define_asset_job(
         CONFIGURATION,

@@ -35,12 +35,14 @@ from assets.jobs import (
     CONFIGURATION,
     CRAWL_ASSETS,
     DUPLICATES,
+    EXPERIMENT,
     INDEX,
     MODELS,
     RECIPE_ASSETS,
     REGISTER,
     RETIRE,
     ROLL_BACK,
+    SCOREBOARD,
 )
 from assets.materialisation import LAUNCHED_BY_TAG
 from assets.partitions import CRAWL, RECIPE
@@ -174,6 +176,20 @@ class Launcher:
         """Materialises raw_crawl of one partition: all of it, or only the rows rejected for one of these reasons."""
         config = {"ops": {"raw_crawl": {"config": {"retry_reasons": list(retry_reasons)}}}}
         return self._run(INDEX, watch, assets=[dg.AssetKey("raw_crawl")], partition=partition, run_config=config)
+
+    def raw_crawl_is_stale(self, partition: str) -> bool:
+        """Whether a partition's drop or the code that indexes it changed since."""
+        inputs = raw_crawl_inputs(self._settings, self._warehouse, partition)
+        return not is_current(self._warehouse, "raw_crawl", partition, inputs)
+
+    def scoreboard(self, watch: Watch) -> RunDone:
+        """Writes the scoreboard anew."""
+        return self._run(SCOREBOARD, watch, assets=[dg.AssetKey("scoreboard")])
+
+    def experiment(self, asset: str, watch: Watch, *, small: bool) -> RunDone:
+        """Materialises the experiment's data or its report."""
+        config = {"ops": {asset: {"config": {"small": small}}}}
+        return self._run(EXPERIMENT, watch, assets=[dg.AssetKey(asset)], run_config=config)
 
     def roll_back(self, partition: str, to_run: str, watch: Watch) -> RunDone:
         """Puts a crawl partition back to an earlier content, and pins it there."""

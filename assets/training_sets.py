@@ -8,7 +8,8 @@ from assets.materialisation import OWNERS, Materialisation, commit_properties, p
 from assets.partitions import recipe_partitions
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
-from veclip_pipelines.mixing.training_set import CODE_VERSION, make_training_set
+from veclip_pipelines.mixing.figures import figures_table, set_figures, write_figures
+from veclip_pipelines.mixing.training_set import CODE_VERSION, make_training_set, pins_of
 from veclip_pipelines.tables.schemas import TRAINING_SETS
 
 _ALL = dg.AllPartitionMapping()
@@ -20,6 +21,7 @@ _ALL = dg.AllPartitionMapping()
         dg.AssetDep("raw_crawl", partition_mapping=_ALL),
         dg.AssetDep("concept_captions", partition_mapping=_ALL),
         dg.AssetDep("vecap", partition_mapping=_ALL),
+        "duplicates",
         "recipes",
     ],
     group_name="training",
@@ -38,11 +40,13 @@ def training_sets(
     work = Materialisation(context, warehouse, settings, TRAINING_SETS, CODE_VERSION, inputs.versions)
     made = make_training_set(
         warehouse,
-        inputs.recipe,
-        inputs.texts,
+        inputs.mix,
         inputs.versions,
         properties=commit_properties(context, CODE_VERSION),
     )
+    context_length = int(inputs.config["text_config"]["max_position_embeddings"])
+    figures = set_figures(warehouse, inputs.recipe.model, context_length, made)
+    write_figures(warehouse, made, figures, properties=commit_properties(context, CODE_VERSION))
     return work.finish(
         {"recipe": made.recipe, "set_version": made.set_version},
         rows_in=made.rows,
@@ -50,6 +54,9 @@ def training_sets(
         preview=preview(settings, f"recipes/{made.recipe}", f"recipes/{made.recipe}/texts.png"),
         extra={
             "set_version": made.set_version,
-            "texts": ", ".join(f"{text.source} {text.probability:g}" for text in inputs.texts),
+            "parts": dg.MetadataValue.md(figures_table(figures)),
+            "pinned_versions": dg.MetadataValue.json(
+                {name: pin.version for name, pin in pins_of(warehouse, inputs.mix).items()}
+            ),
         },
     )

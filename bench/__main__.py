@@ -18,6 +18,9 @@ BENCHMARKS = (
     "dask-scaling",
     "graph-overhead",
     "many-workers",
+    "loader",
+    "train-step",
+    "evaluation",
 )
 
 

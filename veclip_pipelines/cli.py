@@ -15,6 +15,9 @@ from veclip_pipelines.commands import crawl, services
 from veclip_pipelines.commands.backfill import backfill
 from veclip_pipelines.commands.console import err, say
 from veclip_pipelines.commands.demo import demo
+from veclip_pipelines.commands.evaluate import evaluate
+from veclip_pipelines.commands.experiment import experiment
+from veclip_pipelines.commands.export import export
 from veclip_pipelines.commands.materialize import materialize
 from veclip_pipelines.errors import VeclipError
 
@@ -22,8 +25,19 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(crawl.app, name="crawl")
 app.add_typer(services.cluster, name="cluster")
 app.add_typer(services.models, name="models")
-for command in (demo, materialize, backfill, services.engines, services.serve, services.ui, services.env):
+for command in (
+    demo,
+    materialize,
+    backfill,
+    export,
+    experiment,
+    services.engines,
+    services.serve,
+    services.ui,
+    services.env,
+):
     app.command()(command)
+app.command("eval")(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,8 +12,10 @@ from assets.checks import asset_checks
 from assets.concept_captions import concept_captions
 from assets.configuration import configuration_assets
 from assets.duplicates import duplicates
+from assets.experiment import experiment_assets
 from assets.jobs import jobs
 from assets.raw_crawl import raw_crawl
+from assets.scoreboard import scoreboard
 from assets.sensors import sensors
 from assets.training_sets import training_sets
 from assets.vecap import vecap
@@ -47,6 +49,8 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             training_sets,
             checkpoints,
             benchmark_scores,
+            scoreboard,
+            *experiment_assets,
         ],
         asset_checks=asset_checks,
         jobs=jobs,

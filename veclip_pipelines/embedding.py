@@ -5,25 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 if TYPE_CHECKING:
     import torch
 
-# OpenAI CLIP's mean and standard deviation of RGB, on 0 to 1.
-_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
-_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+#: OpenAI CLIP's mean and standard deviation of RGB, on 0 to 1.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_BICUBIC = 3
 
 
-def pixels_of(picture: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Bicubic resize of the shorter side, centre crop, normalised: shape (3, size, size), as CLIP's own processor does."""
-    scale = size / min(picture.size)
-    wide, high = max(size, round(picture.width * scale)), max(size, round(picture.height * scale))
-    resized = picture.resize((wide, high), Image.Resampling.BICUBIC)
-    left, top = (wide - size) // 2, (high - size) // 2
-    pixels = np.asarray(resized.crop((left, top, left + size, top + size)), dtype=np.float32) / 255.0
-    return ((pixels - _MEAN) / _STD).transpose(2, 0, 1)
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 pixels, shape (pictures, size, size, 3), as a tower takes them: float32, shape (pictures, 3, size, size)."""
+    import torch
+
+    mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (pixels.permute(0, 3, 1, 2).float() / 255.0 - mean) / std
+
+
+def preprocessor_config(size: int) -> dict[str, object]:
+    """What transformers' CLIPImageProcessor reads beside a checkpoint: shorter side by bicubic, middle, normalised."""
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": _BICUBIC,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(CLIP_MEAN),
+        "image_std": list(CLIP_STD),
+        "do_convert_rgb": True,
+    }
 
 
 def tokens_of(tokenizer: Any, texts: Sequence[str]) -> dict[str, torch.Tensor]:

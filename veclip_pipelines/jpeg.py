@@ -19,6 +19,20 @@ def quick_look(data: bytes, side: int, max_pixels: int) -> tuple[int, int, np.nd
 
     None where the bytes are no plain JPEG without a fault.
     """
+    size = plain_jpeg_size(data, max_pixels)
+    if size is None:
+        return None
+    try:
+        gray = simplejpeg.decode_jpeg(
+            data, "GRAY", fastdct=True, fastupsample=True, min_height=side, min_width=side, min_factor=1, strict=True
+        )
+    except ValueError:
+        return None
+    return *size, gray[:, :, 0]
+
+
+def plain_jpeg_size(data: bytes, max_pixels: int) -> tuple[int, int] | None:
+    """Width and height of a plain JPEG by its headers; None for all else."""
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     head = data[:_HEADERS]
@@ -26,11 +40,6 @@ def quick_look(data: bytes, side: int, max_pixels: int) -> tuple[int, int, np.nd
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in _PLAIN or width * height > max_pixels:
-            return None
-        gray = simplejpeg.decode_jpeg(
-            data, "GRAY", fastdct=True, fastupsample=True, min_height=side, min_width=side, min_factor=1, strict=True
-        )
     except ValueError:
         return None
-    return width, height, gray[:, :, 0]
+    return (width, height) if colours in _PLAIN and width * height <= max_pixels else None

@@ -5,15 +5,34 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_SYSTEM_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """A data set as MLflow shows it beside a run.
+
+    Attributes:
+        digest: its version; MLflow takes 36 characters at most.
+        source: where it lies.
+        schema: JSON.
+    """
+
+    name: str
+    digest: str
+    source: str
+    schema: str
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,54 @@ class TrackedRun:
         for key, value in tags.items():
             self.client.set_tag(self.run_id, key, value)
 
+    def log_dataset(self, dataset: DatasetVersion, context: str) -> None:
+        """Notes a data set that the run reads, with its version."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"uri": dataset.source})
+        entity = Dataset(dataset.name, dataset.digest[:36], "delta_table", source, dataset.schema)
+        self.client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+
+    @contextmanager
+    def system_metrics(self, rank: int, world: int) -> Iterator[None]:
+        """Logs processor, memory and GPU of this rank's machine while the context lasts."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(
+            self.run_id,
+            sampling_interval=_SYSTEM_SECONDS,
+            resume_logging=True,
+            node_id=f"rank-{rank}" if world > 1 else None,
+            tracking_uri=self.client.tracking_uri,
+        )
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        """Copies a folder into the run's artifacts."""
+        self.client.log_artifacts(self.run_id, str(folder), name)
+
+    def register_model(self, name: str, artifact: str, tags: Mapping[str, str]) -> str:
+        """Registers a folder of the run's artifacts as a new version of a model; once a run. Its version."""
+        from mlflow.exceptions import MlflowException
+
+        for version in self.client.search_model_versions(f"name='{name}'"):
+            if version.run_id == self.run_id:
+                return str(version.version)
+        try:
+            self.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self.client.get_run(self.run_id).info.artifact_uri}/{artifact}"
+        return str(self.client.create_model_version(name, source, self.run_id, tags=dict(tags)).version)
+
+    def end(self, status: Literal["FINISHED", "FAILED"]) -> None:
+        self.client.set_terminated(self.run_id, status)
+
 
 @dataclass(frozen=True)
 class Tracking:
@@ -59,21 +126,14 @@ class Tracking:
             Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self.tracking_uri)
 
-    @contextmanager
-    def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[TrackedRun]:
-        """Opens a run; it ends FINISHED, or FAILED where the body raises."""
+    def begin(self, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
+        """Opens a run; whoever opened it ends it."""
         client = self.client()
         run = client.create_run(self._experiment_id(client, experiment), tags=dict(tags), run_name=name)
-        tracked = TrackedRun(client, run.info.run_id)
-        try:
-            yield tracked
-        except BaseException:
-            client.set_terminated(tracked.run_id, "FAILED")
-            raise
-        client.set_terminated(tracked.run_id, "FINISHED")
+        return TrackedRun(client, run.info.run_id)
 
     def reopen(self, run_id: str) -> TrackedRun:
-        """An earlier run, to add scores to it."""
+        """An earlier run, to add to it."""
         return TrackedRun(self.client(), run_id)
 
     def _experiment_id(self, client: MlflowClient, name: str) -> str:

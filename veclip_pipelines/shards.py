@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -78,3 +79,42 @@ def read_ranges(ranges: Iterable[ByteRange]) -> Iterator[bytes]:
             for item in group:
                 shard.seek(item.offset)
                 yield shard.read(item.length)
+
+
+def read_range(item: ByteRange) -> bytes:
+    """One picture's bytes; the shards that a thread read last stay open.
+
+    Raises:
+        OSError: the shard is gone or shorter than it was.
+    """
+    shards = _shards()
+    if item.shard_uri not in shards:
+        while len(shards) >= _OPEN_SHARDS:
+            shards.pop(next(iter(shards))).close()
+        stack = ExitStack()
+        shards[item.shard_uri] = _OpenShard(stack.enter_context(open_bytes(item.shard_uri)), stack)
+    data = shards[item.shard_uri].shard.read_at(item.offset, item.length)
+    if len(data) != item.length:
+        raise OSError(f"{len(data)} bytes are left of {item.length}")
+    return data
+
+
+@dataclass(frozen=True)
+class _OpenShard:
+    shard: ShardBytes
+    stack: ExitStack
+
+    def close(self) -> None:
+        self.stack.close()
+
+
+_OPEN_SHARDS = 128
+_per_thread = threading.local()
+
+
+def _shards() -> dict[str, _OpenShard]:
+    """The shards that this thread has open, the oldest first."""
+    if not hasattr(_per_thread, "shards"):
+        _per_thread.shards = {}
+    found: dict[str, _OpenShard] = _per_thread.shards
+    return found

@@ -93,14 +93,15 @@ def fuse_partition(
 
 def fuse_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:
     """Fuses the units of one batch."""
-    sees = KINDS[spec.profile.kind].sees
+    kind = KINDS[spec.profile.kind]
+    sees = kind.sees
     fields = [{"alt_text": descriptive_part(unit.alt_text), "concept": unit.concept} for unit in units]
     unrelated = {place: unit.unrelated for place, unit in enumerate(units) if unit.unrelated}
     # Nothing to fuse where one of the two says nothing: the engine is not asked, and cannot make something up.
     asked = [
         place
         for place, values in enumerate(fields)
-        if values["alt_text"] and (sees or values["concept"]) and place not in unrelated
+        if kind.asked and values["alt_text"] and (sees or values["concept"]) and place not in unrelated
     ]
     if not sees:
         unrelated |= unrelated_pairs(spec, fields, asked)

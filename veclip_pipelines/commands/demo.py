@@ -15,7 +15,8 @@ from veclip_pipelines.commands.crawl import registered_partition
 from veclip_pipelines.commands.materialize import bring_up_to_date
 from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
 from veclip_pipelines.engines.install import install_demo_models
-from veclip_pipelines.serving.samples import kept_samples, newest_scores, partition_counts
+from veclip_pipelines.evaluation.scoreboard import newest_scores
+from veclip_pipelines.serving.samples import kept_samples, partition_counts
 from veclip_pipelines.tables.query import read_rows
 
 RECIPES = ("alttext", "vecap", "mixed")

@@ -122,6 +122,8 @@ def bring_up_to_date(
             if stale := launcher.stale_models(name):
                 watch = board.add(f"recipe {name}", _steps(stale))
                 done[f"recipe {name}"] = launcher.models(name, stale, watch)
+        if any(what.startswith("recipe ") and run.success for what, run in done.items()):
+            done["scoreboard"] = launcher.scoreboard(board.add("scoreboard", _steps(["scoreboard"])))
     if failed := {what: run for what, run in done.items() if not run.success}:
         faults = "\n".join(f"{what}: {describe_failure(run)}" for what, run in failed.items())
         raise VeclipError(f"{len(failed)} of {len(done)} runs failed.\n{faults}")

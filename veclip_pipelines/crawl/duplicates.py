@@ -13,11 +13,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from tempfile import TemporaryDirectory
 
 import duckdb
 
+from veclip_pipelines.tables.bands import banded
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.query import connect
@@ -27,7 +27,6 @@ from veclip_pipelines.tables.warehouse import Warehouse
 CODE_VERSION = "duplicates.1"
 #: What DuckDB may hold in memory; what is more goes to a temporary folder.
 MEMORY_LIMIT = "1GB"
-_BITS = 64
 _BATCH_ROWS = 50_000
 
 
@@ -106,22 +105,11 @@ def _write_pairs(warehouse: Warehouse, partition: Mapping[str, str], name: str, 
         found = connection.sql(
             f"SELECT printf('%016x', least(a, b)) AS low, printf('%016x', greatest(a, b)) AS high, "  # noqa: S608
             f"bit_count(xor(a, b))::INTEGER AS distance FROM (SELECT DISTINCT o.hash AS a, t.hash AS b "
-            f"FROM ({_banded('ours', distance)}) o JOIN ({_banded('theirs', distance)}) t USING (band, bits) "
+            f"FROM ({banded('ours', distance)}) o JOIN ({banded('theirs', distance)}) t USING (band, bits) "
             f"WHERE o.hash <> t.hash AND bit_count(xor(o.hash, t.hash)) <= {distance}) GROUP BY ALL ORDER BY low, high"
         )
         reader = found.to_arrow_reader(_BATCH_ROWS).cast(DUPLICATE_PAIRS.file_schema)
         return write_file(warehouse, DUPLICATE_PAIRS, partition, name, reader)
-
-
-def _banded(table: str, distance: int) -> str:
-    """A query that gives each hash once a band, with the band's bits."""
-    count = distance + 1
-    edges = [_BITS * number // count for number in range(count + 1)]
-    bands = ", ".join(
-        f"{{'band': {number}, 'bits': (hash >> {low}) & {(1 << (high - low)) - 1}::UBIGINT}}"
-        for number, (low, high) in enumerate(pairwise(edges))
-    )
-    return f"SELECT hash, unnest([{bands}], recursive := true) FROM {table}"  # noqa: S608 - names and numbers of ours
 
 
 def _write_groups(warehouse: Warehouse, distance: int) -> DataFile:

@@ -21,11 +21,13 @@ class EngineKind:
         sees: whether it is given pictures; one that does can make concept captions, and fuse an AltText with the picture
             itself; one that does not fuses AltText and concept caption.
         weights: whether its model's files lie here: they are looked for, and their hash is a part of engine_id.
+        asked: whether there is anything to ask; the template is a rule and no model.
     """
 
     path: str
     sees: bool
     weights: bool = True
+    asked: bool = True
 
     def load_class(self) -> Any:
         module, _, name = self.path.partition(":")
@@ -40,6 +42,7 @@ KINDS: dict[str, EngineKind] = {
     "vllm-text": EngineKind("vllm_offline:VllmTextEngine", sees=False),
     "server-image-text": EngineKind("openai_server:ServerImageTextEngine", sees=True, weights=False),
     "server-text": EngineKind("openai_server:ServerTextEngine", sees=False, weights=False),
+    "template": EngineKind("", sees=False, weights=False, asked=False),
 }
 
 

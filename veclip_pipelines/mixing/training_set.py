@@ -6,26 +6,74 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
 
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.recipe import Recipe
+from veclip_pipelines.mixing.selection import select_rows
+from veclip_pipelines.recipe import Condition, Filters, Part, Recipe, TextSourceName
 from veclip_pipelines.tables.commit import partition_files, replace_partition
-from veclip_pipelines.tables.data_files import find_file, table_of, write_file
+from veclip_pipelines.tables.data_files import find_file, write_file
+from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_table, read_pins, write_pins
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, KEPT, RAW_CRAWL, REJECTED, TRAINING_SETS, VECAP
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, KEPT, RAW_CRAWL, TRAINING_SETS, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.uids import uids_version
 
-CODE_VERSION = "training_sets.1"
+CODE_VERSION = "training_sets.2"
+_ROWS = 50_000
+
+
+class ResolvedText(BaseModel):
+    """A recipe's text with the engine_id behind its profile's name; None for AltText and captions of the drop."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: TextSourceName
+    probability: float
+    engine_id: str | None = None
+    profile: str | None = None
+    column: str | None = None
+    when: Condition | None = None
+    shuffled: bool = False
+
+
+class ResolvedPart(BaseModel):
+    """A recipe's part as it is carried out: crawl partitions by name, engines by id.
+
+    Attributes:
+        uids: file of the list, absolute.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    crawl_partitions: tuple[str, ...]
+    texts: tuple[ResolvedText, ...]
+    filters: Filters
+    uids: str | None
+    weight: float
 
 
 @dataclass(frozen=True)
-class ResolvedText:
-    """A recipe's text with the engine_id behind its profile's name; None for AltText."""
+class Mix:
+    """All parts of a recipe, resolved; the first that takes a sample has it."""
 
-    source: str
-    probability: float
-    engine_id: str | None
-    profile: str | None
+    recipe: str
+    parts: tuple[ResolvedPart, ...]
+
+    def as_json(self) -> str:
+        return json.dumps([part.model_dump(mode="json") for part in self.parts], sort_keys=True)
+
+    @classmethod
+    def from_json(cls, recipe: str, text: str) -> Mix:
+        return cls(recipe, tuple(ResolvedPart.model_validate(part) for part in json.loads(text)))
+
+    def engines(self, source: TextSourceName) -> dict[str, str]:
+        """Profile of each engine_id that a text of some source is made by."""
+        found = (text for part in self.parts for text in part.texts if text.source == source and text.engine_id)
+        return {str(text.engine_id): str(text.profile) for text in found}
 
 
 @dataclass(frozen=True)
@@ -40,11 +88,17 @@ class TrainingSet:
     changed: bool
 
 
-def crawl_partitions_of(warehouse: Warehouse, recipe: Recipe) -> list[str]:
-    """The crawl partitions that a recipe takes now.
+def resolve_mix(
+    warehouse: Warehouse, recipe: Recipe, texts: Mapping[str, Sequence[ResolvedText]], home: Path | None = None
+) -> Mix:
+    """A recipe with the crawl partitions that are there now.
+
+    Args:
+        texts: of each part, by name.
+        home: where a relative path of a list of uids begins.
 
     Raises:
-        VeclipError: it names one that is not materialised, or there is none at all.
+        VeclipError: a part names a partition that is not materialised, or there is none at all.
     """
     with connect(warehouse, ["raw_crawl"]) as connection:
         present = [
@@ -54,35 +108,68 @@ def crawl_partitions_of(warehouse: Warehouse, recipe: Recipe) -> list[str]:
         raise VeclipError(
             f"recipe {recipe.name!r}: no crawl partition is materialised yet. Materialise raw_crawl first."
         )
-    if recipe.crawl_partitions == "all":
-        return present
-    if missing := set(recipe.crawl_partitions) - set(present):
+    parts = recipe.parts()
+    named = {key for part in parts.values() if part.crawl_partitions != "all" for key in part.crawl_partitions}
+    if missing := named - set(present):
         raise VeclipError(
             f"recipe {recipe.name!r} takes crawl partitions that are not materialised: {', '.join(sorted(missing))}"
         )
-    return sorted(recipe.crawl_partitions)
+    elsewhere = {key for dataset in recipe.datasets for key in dataset.crawl_partitions}
+    return Mix(
+        recipe.name,
+        tuple(
+            ResolvedPart(
+                name=name,
+                crawl_partitions=_partitions(part, present, elsewhere),
+                texts=tuple(texts[name]),
+                filters=part.filters,
+                uids=str((home or Path()) / part.uids) if part.uids else None,
+                weight=part.weight,
+            )
+            for name, part in parts.items()
+        ),
+    )
 
 
-def input_versions(
-    warehouse: Warehouse, recipe: Recipe, recipe_hash: str, texts: Sequence[ResolvedText]
-) -> dict[str, str]:
-    """The version of everything that a training set is made from: its own version is the hash of this."""
-    versions = {"recipe": recipe_hash, "code": CODE_VERSION}
-    for key in crawl_partitions_of(warehouse, recipe):
-        versions[f"raw_crawl/{key}"] = content_version(warehouse, RAW_CRAWL, {"crawl_partition": key})[0]
-        for text in texts:
-            if text.engine_id is None:
-                continue
-            spec = VECAP if text.source == "vecap" else CONCEPT_CAPTIONS
-            partition = {"crawl_partition": key, "engine_id": text.engine_id}
-            version, rows = content_version(warehouse, spec, partition)
-            if rows == 0:
+def _partitions(part: Part, present: Sequence[str], elsewhere: set[str]) -> tuple[str, ...]:
+    if part.crawl_partitions == "all":
+        return tuple(key for key in present if key not in elsewhere)
+    return tuple(sorted(part.crawl_partitions))
+
+
+def input_versions(warehouse: Warehouse, mix: Mix) -> dict[str, str]:
+    """The version of everything that a training set is made from: its own version is the hash of this.
+
+    Raises:
+        VeclipError: a text is not there for a crawl partition, or near duplicates were not looked for.
+    """
+    versions = {"mix": hashlib.sha256(mix.as_json().encode()).hexdigest(), "code": CODE_VERSION}
+    for part in mix.parts:
+        for key in part.crawl_partitions:
+            versions[f"raw_crawl/{key}"] = content_version(warehouse, RAW_CRAWL, {"crawl_partition": key})[0]
+            for text in part.texts:
+                if text.engine_id is not None:
+                    versions |= _caption_version(warehouse, mix.recipe, key, text)
+        if part.uids:
+            versions[f"uids/{part.name}"] = uids_version(Path(part.uids))
+        if part.filters.near_duplicates == "one":
+            if warehouse.open(DUPLICATES) is None:
                 raise VeclipError(
-                    f"recipe {recipe.name!r}: crawl partition {key!r} has no {spec.name} by engine profile {text.profile!r} "
-                    f"as it is now. Materialise {spec.name} for it with that profile first."
+                    f"recipe {mix.recipe!r} keeps one of near duplicates, and they were not looked for yet: materialise duplicates first."
                 )
-            versions[f"{spec.name}/{key}/{text.engine_id}"] = version
+            versions["duplicates"] = content_version(warehouse, DUPLICATES, {})[0]
     return versions
+
+
+def _caption_version(warehouse: Warehouse, recipe: str, key: str, text: ResolvedText) -> dict[str, str]:
+    spec = VECAP if text.source == "vecap" else CONCEPT_CAPTIONS
+    version, rows = content_version(warehouse, spec, {"crawl_partition": key, "engine_id": text.engine_id or ""})
+    if rows == 0:
+        raise VeclipError(
+            f"recipe {recipe!r}: crawl partition {key!r} has no {spec.name} by engine profile {text.profile!r} "
+            f"as it is now. Materialise {spec.name} for it with that profile first."
+        )
+    return {f"{spec.name}/{key}/{text.engine_id}": version}
 
 
 def set_version_of(inputs: Mapping[str, str]) -> str:
@@ -90,76 +177,70 @@ def set_version_of(inputs: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def pins_of(warehouse: Warehouse, mix: Mix) -> dict[str, TablePin]:
+    """The data files that hold a mix's inputs now."""
+    partitions = {key for part in mix.parts for key in part.crawl_partitions}
+
+    def captions(engines: Mapping[str, str]) -> list[dict[str, str]]:
+        return [{"crawl_partition": key, "engine_id": engine} for key in partitions for engine in engines]
+
+    return {
+        "raw_crawl": pin_table(warehouse, RAW_CRAWL, [{"crawl_partition": key} for key in partitions]),
+        "concept_captions": pin_table(warehouse, CONCEPT_CAPTIONS, captions(mix.engines("concept_caption"))),
+        "vecap": pin_table(warehouse, VECAP, captions(mix.engines("vecap"))),
+        "duplicates": pin_table(
+            warehouse, DUPLICATES, [{}] if any(part.filters.near_duplicates == "one" for part in mix.parts) else []
+        ),
+    }
+
+
 def make_training_set(
-    warehouse: Warehouse,
-    recipe: Recipe,
-    texts: Sequence[ResolvedText],
-    inputs: Mapping[str, str],
-    *,
-    properties: Mapping[str, str],
+    warehouse: Warehouse, mix: Mix, inputs: Mapping[str, str], *, properties: Mapping[str, str]
 ) -> TrainingSet:
     """Writes a recipe's set under its version. The same inputs give the same rows, byte for byte.
 
     A sample that lacks one of the texts draws from the others, at probabilities that again sum to 1; one that has none
-    of them is a reject, with reason ``no_text``.
+    of them is a reject, with reason ``no_text``; one that a filter leaves out has the filter's reason.
     """
     set_version = set_version_of(inputs)
-    partition = {"recipe": recipe.name, "set_version": set_version}
-    table = warehouse.open(TRAINING_SETS)
-    expected = partition_files(table, partition)
+    partition = {"recipe": mix.recipe, "set_version": set_version}
+    expected = partition_files(warehouse.open(TRAINING_SETS), partition)
     name = f"set-{set_version}"
+    tables = pins_of(warehouse, mix)
     file = find_file(warehouse, TRAINING_SETS, partition, name)
     if file is None:
-        rows = [_row(candidate, texts) for candidate in _candidates(warehouse, inputs, texts)]
-        file = write_file(warehouse, TRAINING_SETS, partition, name, table_of(TRAINING_SETS, rows))
+        with connect_pinned(warehouse, tables) as connection:
+            rows = select_rows(connection, mix.parts).to_arrow_reader(_ROWS).cast(TRAINING_SETS.file_schema)
+            file = write_file(warehouse, TRAINING_SETS, partition, name, rows)
     commit = replace_partition(warehouse, TRAINING_SETS, partition, [file], expected=expected, properties=properties)
+    content, count = content_version(warehouse, TRAINING_SETS, partition)
+    pins = SetPins(mix.recipe, set_version, mix.as_json(), dict(inputs), tables, content)
+    write_pins(warehouse, pins, properties=properties)
     with connect(warehouse, ["training_sets"]) as connection:
-        counted = connection.execute(
-            f"SELECT count(*), count(*) FILTER (outcome = '{KEPT}') FROM training_sets WHERE recipe = ? AND set_version = ?",  # noqa: S608
-            [recipe.name, set_version],
+        kept = connection.execute(
+            f"SELECT count(*) FROM training_sets WHERE recipe = ? AND set_version = ? AND outcome = '{KEPT}'",  # noqa: S608
+            [mix.recipe, set_version],
         ).fetchone()
-    assert counted is not None
-    return TrainingSet(recipe.name, set_version, counted[0], counted[1], commit.version, commit.written)
+    assert kept is not None
+    return TrainingSet(mix.recipe, set_version, count, kept[0], commit.version, commit.written)
 
 
-def _candidates(
-    warehouse: Warehouse, inputs: Mapping[str, str], texts: Sequence[ResolvedText]
-) -> list[tuple[str, str, str, list[str | None]]]:
-    """Every kept sample once, by sample_id: with its picture, its partition and its text from each source."""
-    partitions = sorted(name.partition("/")[2] for name in inputs if name.startswith("raw_crawl/"))
-    columns, joins, parameters = [], [], []
-    for index, text in enumerate(texts):
-        if text.engine_id is None:
-            columns.append("r.alt_text")
-            continue
-        table, key = ("vecap", "sample_id") if text.source == "vecap" else ("concept_captions", "image_sha256")
-        columns.append(f"t{index}.text")
-        joins.append(
-            f"LEFT JOIN {table} t{index} ON t{index}.{key} = r.{key} AND t{index}.crawl_partition = r.crawl_partition "
-            f"AND t{index}.engine_id = ? AND t{index}.outcome = '{KEPT}'"
-        )
-        parameters.append(text.engine_id)
-    marks = ", ".join("?" * len(partitions))
-    sql = (
-        f"SELECT r.sample_id, r.image_sha256, r.crawl_partition, [{', '.join(columns)}] FROM raw_crawl r {' '.join(joins)} "  # noqa: S608
-        f"WHERE r.outcome = '{KEPT}' AND r.crawl_partition IN ({marks}) "
-        "QUALIFY row_number() OVER (PARTITION BY r.sample_id ORDER BY r.crawl_partition) = 1 ORDER BY r.sample_id"
-    )
-    with connect(warehouse, ["raw_crawl", "concept_captions", "vecap"]) as connection:
-        return connection.execute(sql, [*parameters, *partitions]).fetchall()  # type: ignore[no-any-return]
+def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> str:
+    """Makes a set again from the files that it pins, into a Parquet file of its own.
 
+    Returns:
+        SHA-256 of the file: that of the set's own data file, where nothing has changed.
 
-def _row(candidate: tuple[str, str, str, list[str | None]], texts: Sequence[ResolvedText]) -> dict[str, object]:
-    sample_id, image_sha256, crawl_partition, found = candidate
-    present = [(text, words) for text, words in zip(texts, found, strict=True) if words]
-    total = sum(text.probability for text, _ in present)
-    return {
-        "sample_id": sample_id,
-        "image_sha256": image_sha256,
-        "crawl_partition": crawl_partition,
-        "texts": [{"source": text.source, "engine_id": text.engine_id, "text": words} for text, words in present],
-        "probabilities": [text.probability / total for text, _ in present],
-        "outcome": KEPT if present else REJECTED,
-        "reason": None if present else "no_text",
-        "detail": None if present else "the sample has none of the recipe's texts",
-    }
+    Raises:
+        VeclipError: there is no such set, or pinned files are gone.
+    """
+    pins = read_pins(warehouse, recipe, set_version)
+    scratch = Warehouse.at(str(path.parent / f".rebuild-{set_version}"))
+    partition = {"recipe": recipe, "set_version": set_version}
+    with connect_pinned(warehouse, pins.tables) as connection:
+        parts = Mix.from_json(recipe, pins.mix).parts
+        rows = select_rows(connection, parts).to_arrow_reader(_ROWS).cast(TRAINING_SETS.file_schema)
+        made = write_file(scratch, TRAINING_SETS, partition, "set", rows)
+    Path(scratch.path(TRAINING_SETS, made.path)).replace(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from veclip_pipelines.evaluation import scoreboard
 from veclip_pipelines.pictures import PictureError
 from veclip_pipelines.serving import crawl_pages, plots, samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
@@ -56,7 +57,7 @@ def build_app(
             "index.html",
             counts=samples.partition_counts(warehouse),
             checkpoints=checkpoints,
-            scores=samples.newest_scores(warehouse),
+            scores=scoreboard.newest_scores(warehouse),
         )
 
     def partition(request: Request) -> Response:
@@ -87,7 +88,7 @@ def build_app(
         )
         if not rows and not checkpoints:
             raise HTTPException(404, "no training set of that recipe")
-        scores = [score for score in samples.newest_scores(warehouse) if score["recipe"] == name]
+        scores = [score for score in scoreboard.newest_scores(warehouse) if score["recipe"] == name]
         return page("recipe.html", name=name, rows=rows, checkpoints=checkpoints, scores=scores)
 
     def texts_plot(request: Request) -> Response:
@@ -104,7 +105,24 @@ def build_app(
 
     def scores_plot(request: Request) -> Response:
         del request
-        return _png(plots.score_bars(samples.newest_scores(warehouse)))
+        return _png(plots.score_bars(scoreboard.newest_scores(warehouse)))
+
+    def scoreboard_page(request: Request) -> Response:
+        del request
+        ours, paper = scoreboard.our_rows(scoreboard.newest_scores(warehouse)), scoreboard.paper_rows()
+        return page("scoreboard.html", tables=[scoreboard.table_of(rows) for rows in (ours, paper)])
+
+    def scoreboard_plot(request: Request) -> Response:
+        del request
+        ours, paper = scoreboard.our_rows(scoreboard.newest_scores(warehouse)), scoreboard.paper_rows()
+        return _png(scoreboard.plot(ours, paper))
+
+    def experiment_plot(request: Request) -> Response:
+        del request
+        try:
+            return _png((settings.home / "experiment" / "report" / "scores.png").read_bytes())
+        except OSError as error:
+            raise HTTPException(404, "the experiment was not run here: make experiment") from error
 
     def rejects(request: Request) -> Response:
         key = request.path_params["key"]
@@ -139,6 +157,9 @@ def build_app(
         "/partitions/{key}/rejects": rejects,
         "/partitions/{key}/rejects.png": rejects_plot,
         "/scores.png": scores_plot,
+        "/scoreboard": scoreboard_page,
+        "/scoreboard.png": scoreboard_plot,
+        "/experiment.png": experiment_plot,
         "/partitions/{key}": partition,
         "/pictures/{sha256}.jpg": picture,
         "/recipes/{name}": recipe,

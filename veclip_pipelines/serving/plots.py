@@ -11,6 +11,15 @@ from matplotlib.ticker import MaxNLocator
 
 _COLOURS = ("#4c6ef5", "#f59f00", "#12b886", "#e64980", "#868e96")
 
+#: Metrics in the order in which they are shown, and their short names.
+_METRICS = {
+    **{f"image_to_text_recall@{k}": f"I2T R@{k}" for k in (1, 5, 10)},
+    **{f"text_to_image_recall@{k}": f"T2I R@{k}" for k in (1, 5, 10)},
+    "acc@1": "acc@1",
+    "acc@5": "acc@5",
+    "mean_per_class_recall": "mean per class",
+}
+
 
 def loss_curve(history: Mapping[str, Sequence[float]], title: str) -> bytes:
     """Loss at each step with its running mean, and the learning rate."""
@@ -28,13 +37,14 @@ def loss_curve(history: Mapping[str, Sequence[float]], title: str) -> bytes:
 
 
 def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
-    """Recall at 1, 5 and 10 both ways, by recipe, one panel a benchmark."""
+    """All metrics by recipe, one panel a benchmark."""
     benchmarks = sorted({str(score["benchmark"]) for score in scores}) or [""]
     recipes = sorted({str(score["recipe"]) for score in scores})
     figure = Figure(figsize=(5.8, 3 * len(benchmarks)), layout="constrained")
     panels = figure.subplots(len(benchmarks), 1, squeeze=False)[:, 0]
-    metrics = [f"{way}_recall@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
     for panel, benchmark in zip(panels, benchmarks, strict=True):
+        present = {str(score["metric"]) for score in scores if score["benchmark"] == benchmark}
+        metrics = [metric for metric in _METRICS if metric in present]
         for place, recipe in enumerate(recipes):
             found = {s["metric"]: s["value"] for s in scores if s["recipe"] == recipe and s["benchmark"] == benchmark}
             heights = [100 * found.get(metric, 0.0) for metric in metrics]
@@ -47,12 +57,9 @@ def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
                 color=_COLOURS[place % 5],
             )
             panel.bar_label(bars, fmt="%.0f", fontsize=7)
-        labels = [
-            metric.replace("image_to_text_recall@", "I2T R@").replace("text_to_image_recall@", "T2I R@")
-            for metric in metrics
-        ]
+        labels = [_METRICS[metric] for metric in metrics]
         panel.set_xticks([x + 0.4 - 0.4 / max(1, len(recipes)) for x in range(len(metrics))], labels)
-        panel.set(ylabel="%", ylim=(0, 108), title=f"recall on {benchmark}" if benchmark else "no scores yet")
+        panel.set(ylabel="%", ylim=(0, 108), title=benchmark if benchmark else "no scores yet")
         if recipes:
             panel.legend(frameon=False, fontsize=8, ncols=len(recipes), loc="upper left")
     return _png(figure)

@@ -86,19 +86,6 @@ def partition_counts(warehouse: Warehouse) -> list[dict[str, Any]]:
     )
 
 
-def newest_scores(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """The scores of the newest checkpoint of each recipe that has any."""
-    return read_rows(
-        warehouse,
-        "SELECT s.recipe, s.benchmark, s.metric, s.value, s.queries, s.checkpoint_id FROM benchmark_scores s "
-        "JOIN (SELECT recipe, checkpoint_id FROM checkpoints WHERE checkpoint_id IN (SELECT checkpoint_id FROM benchmark_scores) "
-        "QUALIFY row_number() OVER (PARTITION BY recipe ORDER BY trained_at DESC) = 1) c USING (recipe, checkpoint_id) "
-        "QUALIFY row_number() OVER (PARTITION BY s.recipe, s.benchmark, s.metric ORDER BY s.scored_at DESC) = 1 "
-        "ORDER BY s.benchmark, s.recipe, s.metric",
-        tables=["benchmark_scores", "checkpoints"],
-    )
-
-
 def newest_set(warehouse: Warehouse, recipe: str, limit: int) -> list[dict[str, Any]]:
     """Some rows of the newest training set of a recipe: picture, texts and probabilities."""
     return read_rows(

@@ -7,19 +7,24 @@ sample among 4 million rows, and needs no DuckDB extension (the delta extension 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 
 from veclip_pipelines.tables.schemas import REJECTED, TABLES
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 #: For a column that no file of a table has yet.
 _DUCKDB_TYPES = {
     "int64": "BIGINT",
     "int32": "INTEGER",
     "float": "FLOAT",
+    "double": "DOUBLE",
     "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
     "list<element: string>": "VARCHAR[]",
     "list<item: string>": "VARCHAR[]",
@@ -80,15 +85,29 @@ def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[st
     return f"{found[1]}", int(found[0])
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec) -> None:
+def view_of_files(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec, paths: Sequence[str]
+) -> None:
+    """Makes the view of a table over some of its data files, whether a commit still names them or not.
+
+    Args:
+        paths: relative to the table's folder.
+    """
+    _create_view(connection, warehouse, spec, paths)
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec, paths: Sequence[str] | None = None
+) -> None:
     table = warehouse.open(spec)
-    uris = table.file_uris() if table is not None else []
+    if paths is None:
+        paths = [file.removeprefix(f"{warehouse.uri(spec)}/") for file in table.file_uris()] if table else []
+    uris = [f"{warehouse.uri(spec)}/{path}" for path in paths]
     if not uris:
         connection.register(spec.name, spec.schema.empty_table())
     elif not warehouse.is_local:
         # DuckDB reaches object stores through an extension that is downloaded at run time: go through Arrow there.
-        assert table is not None
-        connection.register(spec.name, table.to_pyarrow_dataset(schema=spec.schema))
+        connection.register(spec.name, _dataset(warehouse, spec, paths))
     else:
         files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
         hive = "hive_partitioning=true, hive_types_autocast=false" if spec.partition_by else "hive_partitioning=false"
@@ -107,6 +126,21 @@ def _create_view(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, sp
         connection.execute(
             f"CREATE VIEW {spec.name} AS SELECT {columns} FROM read_parquet([{files}], {hive})"  # noqa: S608
         )
+
+
+def _dataset(warehouse: Warehouse, spec: TableSpec, paths: Sequence[str]) -> pads.Dataset:
+    import pyarrow.dataset as pads  # imports pandas
+
+    return pads.dataset(
+        [warehouse.path(spec, path) for path in paths],
+        schema=spec.schema,
+        filesystem=warehouse.filesystem,
+        format="parquet",
+        partitioning=pads.partitioning(
+            pa.schema([spec.schema.field(name) for name in spec.partition_by]), flavor="hive"
+        ),
+        partition_base_dir=warehouse.path(spec),
+    )
 
 
 def _columns_of(connection: duckdb.DuckDBPyConnection, files: str, options: str) -> list[str]:

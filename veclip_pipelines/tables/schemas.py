@@ -207,12 +207,44 @@ TRAINING_SETS = table_spec(
             pa.field("probabilities", pa.list_(pa.float64()), nullable=False),
             "the probability of each text, summing to 1",
         ),
+        text_column("part", "the recipe's part that took it: main, or a further data set's name"),
+        (pa.field("weight", pa.float64()), "times that it is seen an epoch, on average"),
         *_OUTCOME_COLUMNS,
         text_column("recipe", "the recipe", required=True),
         text_column("set_version", "hash of the recipe and of the versions of all its inputs", required=True),
     ],
     partition_by=("recipe", "set_version"),
     keys=("sample_id",),
+)
+
+SET_PINS = table_spec(
+    "set_pins",
+    "what a training set was made from, exactly: with these data files and this recipe it is made again byte for byte",
+    [
+        text_column("recipe", "the recipe", required=True),
+        text_column("set_version", "the set", required=True),
+        text_column("mix", "the recipe's parts and the engine_id of each text, JSON", required=True),
+        text_column("inputs", "version of each input, JSON: the set's version is their hash", required=True),
+        text_column("files", "of each table: its Delta version and the data files that were read, JSON", required=True),
+        text_column("content_version", "hash of the set's rows", required=True),
+        (pa.field("pinned_at", _TIME, nullable=False), "when"),
+        _RUN_ID,
+    ],
+    keys=("recipe", "set_version"),
+)
+
+SET_FIGURES = table_spec(
+    "set_figures",
+    "a figure about a training set: rows by part, lengths, vocabulary",
+    [
+        text_column("figure", "what is counted", required=True),
+        text_column("of", "of what: a part, a source of texts, a reason; all", required=True),
+        (pa.field("value", pa.float64(), nullable=False), "the figure"),
+        text_column("recipe", "the recipe", required=True),
+        text_column("set_version", "the set", required=True),
+    ],
+    partition_by=("recipe", "set_version"),
+    keys=("figure", "of"),
 )
 
 CHECKPOINTS = table_spec(
@@ -242,9 +274,15 @@ BENCHMARK_SCORES = table_spec(
         text_column("checkpoint_id", "the model", required=True),
         text_column("recipe", "the recipe it was trained by", required=True),
         text_column("benchmark", "the benchmark", required=True),
-        text_column("benchmark_sha256", "hash over the benchmark's pictures and captions", required=True),
-        text_column("metric", "image_to_text_recall@k or text_to_image_recall@k", required=True),
+        text_column("benchmark_sha256", "hash over the benchmark's pictures and texts", required=True),
+        text_column(
+            "metric",
+            "image_to_text_recall@k, text_to_image_recall@k; acc@1, acc@5, mean_per_class_recall",
+            required=True,
+        ),
         (pa.field("value", pa.float64(), nullable=False), "between 0 and 1"),
+        (pa.field("low", pa.float64()), "lower end of its 95 % bootstrap interval"),
+        (pa.field("high", pa.float64()), "upper end"),
         (pa.field("queries", pa.int64(), nullable=False), "number of queries"),
         text_column("code_version", "version of the evaluation's code", required=True),
         (pa.field("scored_at", _TIME, nullable=False), "when it was scored"),
@@ -288,6 +326,8 @@ TABLES: dict[str, TableSpec] = {
         DUPLICATES,
         ENGINES,
         TRAINING_SETS,
+        SET_PINS,
+        SET_FIGURES,
         CHECKPOINTS,
         BENCHMARK_SCORES,
         PROVENANCE,

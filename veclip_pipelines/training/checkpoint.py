@@ -1,4 +1,4 @@
-"""From a training set to a checkpoint: a folder of safetensors, one MLflow run, one row."""
+"""From a training set to a checkpoint: a folder of safetensors, one MLflow run, a registered model, one row."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.mlflow_tracking import DatasetVersion, Tracking
 from veclip_pipelines.recipe import Recipe
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.training.samples import read_samples
+from veclip_pipelines.training.loader import LoaderSettings
+from veclip_pipelines.training.samples import SampleFile, describe, write_samples
 
-CODE_VERSION = "checkpoints.1"
+if TYPE_CHECKING:
+    from veclip_pipelines.training.loop import Trained
+
+CODE_VERSION = "checkpoints.2"
 EXPERIMENT = "veclip"
 HISTORY = "history.parquet"
 
@@ -31,22 +36,34 @@ _LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class CheckpointTask:
-    """Training as it is sent to a worker."""
+    """Training as it is sent to a worker.
+
+    Attributes:
+        config: the CLIPConfig that the recipe names, as JSON has it.
+        loader: how each rank reads its pictures.
+    """
 
     warehouse: Warehouse
     folder: Path
     recipe: Recipe
+    config: Mapping[str, Any]
     set_version: str
     checkpoint_id: str
     tracking: Tracking
     run_id: str
     launched_by: str
+    loader: LoaderSettings = field(default_factory=LoaderSettings)
 
 
-def checkpoint_id_of(recipe: Recipe, set_version: str) -> str:
+def checkpoint_id_of(recipe: Recipe, config: Mapping[str, Any], set_version: str) -> str:
     """Hash of what the weights depend on: training set version, model and training settings, code."""
-    parts = [set_version, recipe.model.model_dump_json(), recipe.training.model_dump_json(), CODE_VERSION]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    settings = [
+        recipe.model.model_dump_json(),
+        json.dumps(dict(config), sort_keys=True),
+        # How often a state is kept changes no weight.
+        recipe.training.model_dump_json(exclude={"checkpoint_steps"}),
+    ]
+    return hashlib.sha256("\0".join([set_version, *settings, CODE_VERSION]).encode()).hexdigest()[:16]
 
 
 def find_checkpoint(warehouse: Warehouse, checkpoint_id: str) -> dict[str, object] | None:
@@ -62,76 +79,137 @@ def find_checkpoint(warehouse: Warehouse, checkpoint_id: str) -> dict[str, objec
     return None
 
 
-def train_checkpoint(task: CheckpointTask) -> dict[str, object]:
-    """Trains, saves, logs to MLflow, writes the row and returns it. Runs on a worker.
+def state_folder(task: CheckpointTask) -> Path:
+    """What a training needs while it lasts: its samples, and the state that it resumes from."""
+    return task.folder.parent / f".training-{task.checkpoint_id}"
 
-    The folder appears under its name only when it is whole; the row only when the folder is there.
-    """
-    # torch takes seconds to import: this module is also loaded by steps that do not train.
-    from veclip_pipelines.training.loop import StepLog, train_clip
 
-    samples = read_samples(task.warehouse, task.recipe.name, task.set_version)
-    settings = {"model": task.recipe.model.model_dump(), "training": task.recipe.training.model_dump()}
-    history: list[StepLog] = []
+def prepare_training(task: CheckpointTask) -> int:
+    """Writes the samples for the ranks where they are not there yet; says how many."""
+    path = state_folder(task) / "samples.arrow"
+    if path.is_file():
+        return len(SampleFile(path))
+    return write_samples(task.warehouse, task.recipe.name, task.set_version, path)
+
+
+def begin_run(task: CheckpointTask) -> str:
+    """Opens the MLflow run of a training, or takes up the one of a training that was cut off; its id."""
+    from veclip_pipelines.training.state import saved_facts
+
+    if known := saved_facts(state_folder(task))[1]:
+        return known
     tags = {
         "dagster_run_id": task.run_id,
         "recipe": task.recipe.name,
         "checkpoint_id": task.checkpoint_id,
         "launched_by": task.launched_by,
     }
-    with task.tracking.run(EXPERIMENT, f"{task.recipe.name}-{task.checkpoint_id}", tags) as run:
-        run.log_parameters(
-            {
-                **settings["model"],
-                **settings["training"],
-                "set_version": task.set_version,
-                "samples": len(samples),
-            }
-        )
-
-        def on_step(log: StepLog) -> None:
-            history.append(log)
-            if log.step % _LOG_EVERY == 0 or log.step == task.recipe.training.steps - 1:
-                run.log_metrics({"loss": log.loss, "learning_rate": log.learning_rate, "epoch": log.epoch}, log.step)
-
-        model, tokenizer = train_clip(samples, task.recipe.model, task.recipe.training, on_step)
-        task.folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=task.folder.parent))
-        try:
-            model.save_pretrained(scratch)
-            tokenizer.save_pretrained(scratch)
-            pq.write_table(pa.Table.from_pylist([vars(log) for log in history]), scratch / HISTORY)
-            weights = hashlib.sha256((scratch / "model.safetensors").read_bytes()).hexdigest()
-            # A checkpoint that lost its row or was cut short is made anew.
-            shutil.rmtree(task.folder, ignore_errors=True)
-            scratch.replace(task.folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        tail = history[-max(1, len(history) // 10) :]
-        row: dict[str, object] = {
-            "checkpoint_id": task.checkpoint_id,
-            "recipe": task.recipe.name,
+    run = task.tracking.begin(EXPERIMENT, f"{task.recipe.name}-{task.checkpoint_id}", tags)
+    samples = SampleFile(state_folder(task) / "samples.arrow")
+    run.log_parameters(
+        {
+            **{f"model.{name}": value for name, value in task.recipe.model.model_dump().items()},
+            **{name: value for name, value in task.recipe.training.model_dump().items() if value is not None},
             "set_version": task.set_version,
-            "uri": str(task.folder),
-            "weights_sha256": weights,
-            "mlflow_run_id": run.run_id,
-            "settings": json.dumps(settings, sort_keys=True),
             "samples": len(samples),
-            "steps": len(history),
-            "final_loss": sum(log.loss for log in tail) / len(tail),
-            "trained_at": datetime.now(UTC),
-            "run_id": task.run_id,
         }
-        run.set_tags({"weights_sha256": weights, "uri": str(task.folder)})
-    append_new(
-        task.warehouse,
-        CHECKPOINTS,
-        [row],
-        properties={"run_id": task.run_id, "checkpoint_id": task.checkpoint_id},
     )
+    run.log_dataset(
+        DatasetVersion(f"training_sets/{task.recipe.name}", task.set_version, task.warehouse.root, describe(samples)),
+        "training",
+    )
+    return run.run_id
+
+
+def run_rank(
+    task: CheckpointTask, rank: int, world: int, address: str, mlflow_run_id: str, before_step: Callable[[], None]
+) -> dict[str, Any]:
+    """One rank's training; the first saves what was made and returns the checkpoint's row. Runs on a worker."""
+    # torch takes seconds to import: this module is also loaded by steps that do not train.
+    import torch
+
+    from veclip_pipelines.training.group import joined
+    from veclip_pipelines.training.loop import TrainingJob, train
+    from veclip_pipelines.training.state import StepLog
+
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    folder = state_folder(task)
+    job = TrainingJob(
+        folder / "samples.arrow", folder, task.config, task.recipe.model, task.recipe.training, task.loader
+    )
+    run = task.tracking.reopen(mlflow_run_id)
+    waiting: list[StepLog] = []
+
+    def log(done: StepLog) -> None:
+        waiting.append(done)
+        if done.step % _LOG_EVERY == 0:
+            run.log_metrics({"loss": done.loss, "learning_rate": done.learning_rate, "epoch": done.epoch}, done.step)
+
+    with joined(rank, world, address, device) as group, run.system_metrics(rank, world):
+        trained = train(job, group, on_step=log, before_step=before_step, mlflow_run_id=mlflow_run_id)
+        row = _save(task, trained, mlflow_run_id, world) if rank == 0 else {}
+        group.wait()
     return row
 
 
-def read_history(folder: Path) -> Mapping[str, list[float]]:
+def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int) -> dict[str, Any]:
+    """Writes the checkpoint's folder: it appears under its name only when it is whole."""
+    from veclip_pipelines.embedding import preprocessor_config
+
+    history = trained.progress.history
+    scratch = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=task.folder.parent))
+    try:
+        trained.model.save_pretrained(scratch)
+        trained.tokenizer.save_pretrained(scratch)
+        size = int(task.config["vision_config"]["image_size"])
+        (scratch / "preprocessor_config.json").write_text(json.dumps(preprocessor_config(size), indent=2), "utf-8")
+        pq.write_table(pa.Table.from_pylist([vars(log) for log in history]), scratch / HISTORY)
+        weights = hashlib.sha256((scratch / "model.safetensors").read_bytes()).hexdigest()
+        # A checkpoint that lost its row or was cut short is made anew.
+        shutil.rmtree(task.folder, ignore_errors=True)
+        scratch.replace(task.folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    tail = history[-max(1, len(history) // 10) :]
+    settings = {
+        "model": task.recipe.model.model_dump(),
+        "config": dict(task.config),
+        "training": task.recipe.training.model_dump(),
+        "ranks": world,
+    }
+    return {
+        "checkpoint_id": task.checkpoint_id,
+        "recipe": task.recipe.name,
+        "set_version": task.set_version,
+        "uri": str(task.folder),
+        "weights_sha256": weights,
+        "mlflow_run_id": mlflow_run_id,
+        "settings": json.dumps(settings, sort_keys=True),
+        "samples": len(SampleFile(state_folder(task) / "samples.arrow")),
+        "steps": len(history),
+        "final_loss": sum(log.loss for log in tail) / len(tail),
+        "trained_at": datetime.now(UTC),
+        "run_id": task.run_id,
+    }
+
+
+def finish_training(task: CheckpointTask, row: Mapping[str, Any]) -> None:
+    """Registers the model with MLflow, ends its run, writes the checkpoint's row and takes the state away."""
+    run = task.tracking.reopen(str(row["mlflow_run_id"]))
+    run.set_tags({"weights_sha256": str(row["weights_sha256"]), "uri": str(row["uri"])})
+    run.log_folder(task.folder, "model")
+    tags = {"checkpoint_id": task.checkpoint_id, "set_version": task.set_version}
+    run.register_model(f"veclip-{task.recipe.name}", "model", tags)
+    run.end("FINISHED")
+    append_new(
+        task.warehouse,
+        CHECKPOINTS,
+        [dict(row)],
+        properties={"run_id": task.run_id, "checkpoint_id": task.checkpoint_id},
+    )
+    shutil.rmtree(state_folder(task), ignore_errors=True)
+
+
+def read_history(folder: Path) -> Mapping[str, list[Any]]:
     """Loss and learning rate by step, as training wrote them beside the weights."""
     return pq.read_table(folder / HISTORY).to_pydict()  # type: ignore[no-any-return]

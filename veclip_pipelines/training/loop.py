@@ -1,121 +1,153 @@
-"""The training loop: InfoNCE over random batches, a fresh draw of each sample's text at each epoch."""
+"""The training loop of one rank."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import CLIPModel, PreTrainedTokenizerFast
+from transformers import CLIPModel
 
-from veclip_pipelines.draw import draw
-from veclip_pipelines.embedding import pixels_of, tokens_of
+from veclip_pipelines.embedding import normalised, tokens_of
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.pictures import decode
+from veclip_pipelines.model_config import tokenizer_for
 from veclip_pipelines.recipe import ModelSettings, TrainingSettings
-from veclip_pipelines.shards import read_ranges
-from veclip_pipelines.training.model import build_model, train_tokenizer
-from veclip_pipelines.training.samples import TrainingSample
+from veclip_pipelines.training.batches import BatchPlan
+from veclip_pipelines.training.group import Group
+from veclip_pipelines.training.loader import LoadedBatch, Loader, LoaderSettings
+from veclip_pipelines.training.model import build_model
+from veclip_pipelines.training.optimisation import (
+    MAX_LOGIT_SCALE,
+    Average,
+    Contrastive,
+    Health,
+    accumulate_gradients,
+    learning_rate_at,
+    make_optimiser,
+)
+from veclip_pipelines.training.samples import SampleFile
+from veclip_pipelines.training.state import Progress, StepLog, load_state, save_state
 
-_MAX_LOGIT_SCALE = math.log(100.0)
+#: Samples whose texts a tokenizer is trained on.
+TOKENIZER_SAMPLES = 1_000_000
 
 
 @dataclass(frozen=True)
-class StepLog:
-    """What one optimiser step did."""
+class TrainingJob:
+    """A training as each rank gets it.
 
-    step: int
-    epoch: int
-    loss: float
-    learning_rate: float
+    Attributes:
+        samples: file of the set's samples.
+        state: folder of the state that it resumes from.
+        config: CLIPConfig as JSON has it.
+    """
+
+    samples: Path
+    state: Path
+    config: Mapping[str, Any]
+    model: ModelSettings
+    training: TrainingSettings
+    loader: LoaderSettings = field(default_factory=LoaderSettings)
 
 
-def train_clip(
-    samples: Sequence[TrainingSample],
-    model_settings: ModelSettings,
-    settings: TrainingSettings,
-    on_step: Callable[[StepLog], None],
-) -> tuple[CLIPModel, PreTrainedTokenizerFast]:
-    """Trains a CLIP from random weights; the same samples and settings give the same weights on the same machine.
+@dataclass(frozen=True)
+class Trained:
+    """What training made."""
+
+    model: CLIPModel
+    tokenizer: Any
+    progress: Progress
+
+
+def train(
+    job: TrainingJob,
+    group: Group,
+    *,
+    on_step: Callable[[StepLog], None] = lambda log: None,
+    before_step: Callable[[], None] = lambda: None,
+    mlflow_run_id: str = "",
+) -> Trained:
+    """Trains a CLIP from random weights, or from the last saved state, to its last step.
+
+    The same samples and settings give the same weights on the same machine; another number of ranks gives the same batches,
+    and losses that differ by rounding.
+
+    Args:
+        on_step: called by the first rank for each step that is done.
+        before_step: may raise, to end a run that nobody waits for any more.
 
     Raises:
-        VeclipError: fewer than two samples, or a loss that is not finite.
+        VeclipError: fewer than two samples, a picture that is gone, a loss that is not finite or sits at chance.
     """
+    samples, settings = SampleFile(job.samples), job.training
     if len(samples) < 2:
         raise VeclipError(f"a training set of {len(samples)} samples has nothing to contrast: CLIP needs two at least")
     torch.manual_seed(settings.seed)
-    tokenizer = train_tokenizer((text for sample in samples for text in sample.texts), model_settings)
-    model = build_model(model_settings, tokenizer)
-    pixels = torch.from_numpy(_decode_all(samples, model_settings.image_size))
-    optimiser = torch.optim.AdamW(
-        _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98)
-    )
-    model.train()
-    for step, (epoch, batch) in zip(range(settings.steps), _batches(len(samples), settings), strict=False):
-        rate = learning_rate_at(step, settings)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        chosen = [samples[index] for index in batch]
-        texts = [sample.texts[draw(settings.seed, epoch, sample.sample_id, sample.probabilities)] for sample in chosen]
-        output = model(pixel_values=pixels[torch.as_tensor(batch)], **tokens_of(tokenizer, texts))
-        loss = info_nce(output.image_embeds, output.text_embeds, model.logit_scale)
-        if not torch.isfinite(loss):
-            raise VeclipError(
-                f"the loss is {loss.item()} at step {step}: lower the learning rate ({settings.learning_rate}) in the recipe"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        optimiser.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0.0, _MAX_LOGIT_SCALE)
-        on_step(StepLog(step, epoch, loss.item(), rate))
-    return model.eval(), tokenizer
+    context = int(job.config["text_config"]["max_position_embeddings"])
+    tokenizer = tokenizer_for(job.model, context, samples.texts(TOKENIZER_SAMPLES))
+    model = Contrastive(build_model(job.config, tokenizer), settings.loss).to(group.device).train()
+    if settings.activation_checkpointing:
+        model.clip.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    optimiser = make_optimiser(model, settings)
+    average = Average.of(model, settings.ema_decay) if settings.ema_decay else None
+    progress = load_state(job.state, model, optimiser, average)
+    progress.mlflow_run_id = progress.mlflow_run_id or mlflow_run_id
+    plan = plan_of(samples, settings)
+    steps = plan.steps_of(settings.epochs) if settings.epochs else settings.steps
+    health = Health(settings)
+    size = int(job.config["vision_config"]["image_size"])
+    loader = Loader(samples, plan, settings, size, job.loader, group.rank, group.world)
+    with loader.batches(progress.step) as batches:
+        while progress.step < steps:
+            before_step()
+            log = _step(model, tokenizer, optimiser, next(batches), steps, settings, group)
+            if average is not None:
+                average.update(model)
+            progress.step += 1
+            progress.history.append(log)
+            health.look(log.step, log.loss, min(settings.batch_size, len(samples)))
+            if group.rank == 0:
+                on_step(log)
+                if progress.step % settings.checkpoint_steps == 0 and progress.step < steps:
+                    save_state(job.state, model, optimiser, average, progress)
+    if average is not None:
+        model.load_state_dict(average.shadow)
+    return Trained(model.clip.eval(), tokenizer, progress)
 
 
-def info_nce(image_embeds: torch.Tensor, text_embeds: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
-    """Symmetric InfoNCE (Radford et al. 2021, figure 3).
-
-    Args:
-        image_embeds: normalised, shape (batch, dim).
-        text_embeds: normalised, shape (batch, dim); row i belongs to picture i.
-        logit_scale: logarithm of the inverse temperature, scalar.
-    """
-    logits = logit_scale.exp() * image_embeds @ text_embeds.T
-    labels = torch.arange(len(logits), device=logits.device)
-    return (torch.nn.functional.cross_entropy(logits, labels) + torch.nn.functional.cross_entropy(logits.T, labels)) / 2
+def plan_of(samples: SampleFile, settings: TrainingSettings) -> BatchPlan:
+    """The batches of a run over some samples."""
+    weights = samples.weights()
+    if np.all(weights == 1.0):
+        return BatchPlan(len(samples), settings.batch_size, settings.seed)
+    return BatchPlan(len(samples), settings.batch_size, settings.seed, samples.keys(), weights)
 
 
-def learning_rate_at(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up, then cosine to zero."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _batches(samples: int, settings: TrainingSettings) -> Iterator[tuple[int, list[int]]]:
-    """Epoch and sample indices of each batch: each sample once an epoch; a rest that is too small to contrast is left out."""
-    size = min(settings.batch_size, samples)
-    epoch = 0
-    while True:
-        order = np.random.default_rng([settings.seed, epoch]).permutation(samples).tolist()
-        for start in range(0, samples, size):
-            batch = order[start : start + size]
-            if len(batch) > 1:
-                yield epoch, batch
-        epoch += 1
-
-
-def _decode_all(samples: Sequence[TrainingSample], size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    pictures = (decode(data, max_side=None) for data in read_ranges(sample.picture for sample in samples))
-    return np.stack([pixels_of(picture, size) for picture in pictures])
-
-
-def _parameter_groups(model: CLIPModel, weight_decay: float) -> list[dict[str, object]]:
-    """Gains, biases and the temperature are not decayed (as in open_clip)."""
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _step(
+    model: Contrastive,
+    tokenizer: Any,
+    optimiser: torch.optim.Optimizer,
+    loaded: LoadedBatch,
+    steps: int,
+    settings: TrainingSettings,
+    group: Group,
+) -> StepLog:
+    rate = learning_rate_at(loaded.batch.step, steps, settings)
+    for parameters in optimiser.param_groups:
+        parameters["lr"] = rate
+    pixels = normalised(torch.from_numpy(loaded.pixels).to(group.device))
+    # A rank without a share, at an epoch's small rest, still takes part in each exchange.
+    tokens = tokens_of(tokenizer, loaded.texts or [""])
+    tokens = {name: tensor[: len(loaded.texts)].to(group.device) for name, tensor in tokens.items()}
+    optimiser.zero_grad(set_to_none=True)
+    found = accumulate_gradients(model, pixels, tokens, settings, group)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+    optimiser.step()
+    with torch.no_grad():
+        model.clip.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
+    seen = hashlib.blake2b("\0".join(loaded.sample_ids).encode(), digest_size=8).hexdigest()
+    return StepLog(loaded.batch.step, loaded.batch.epoch, found.loss, rate, seen)

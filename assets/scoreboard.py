@@ -1,0 +1,47 @@
+"""scoreboard: what all checkpoints score, beside the paper's table."""
+
+import dagster as dg
+
+from assets.automation import AFTER_A_WAVE
+from assets.materialisation import OWNERS
+from resources.delta_lake import DeltaLakeResource
+from resources.home import HomeResource
+
+
+@dg.asset(
+    deps=[dg.AssetDep("benchmark_scores", partition_mapping=dg.AllPartitionMapping())],
+    group_name="evaluation",
+    kinds={"python"},
+    owners=OWNERS,
+    automation_condition=AFTER_A_WAVE,
+    description="The newest scores of each recipe beside the paper's table, with a plot: in the metadata here, as a page of veclip "
+    "serve, and as one HTML file that can be sent to somebody.",
+)
+def scoreboard(delta_lake: DeltaLakeResource, home: HomeResource) -> dg.MaterializeResult[None]:
+    from veclip_pipelines.evaluation.scoreboard import (
+        markdown,
+        newest_scores,
+        our_rows,
+        page,
+        paper_rows,
+    )  # imports matplotlib
+
+    settings = home.settings()
+    ours, paper = our_rows(newest_scores(delta_lake.warehouse())), paper_rows()
+    target = settings.home / "reports" / "scoreboard.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_suffix(".part")
+    scratch.write_text(page(ours, paper), "utf-8")
+    scratch.replace(target)
+    return dg.MaterializeResult(
+        metadata={
+            "models": len(ours),
+            "scores": dg.MetadataValue.md(markdown(ours) if ours else "no scores yet"),
+            "the_paper": dg.MetadataValue.md(markdown(paper)),
+            "page": dg.MetadataValue.url(f"{settings.serve_url}/scoreboard"),
+            "plot": dg.MetadataValue.md(
+                f"![scores]({settings.serve_url}/scoreboard.png)\n\n(shown while `veclip serve` runs)"
+            ),
+            "file": dg.MetadataValue.path(str(target)),
+        }
+    )

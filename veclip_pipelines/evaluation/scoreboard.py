@@ -1,0 +1,151 @@
+"""The scoreboard: what our checkpoints score beside the paper's table, as Markdown, as a plot, as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.warehouse import Warehouse
+
+#: The metrics that are shown, as the paper's table has them, and what they are called there.
+HEADLINES = {"image_to_text_recall@1": "I2T", "text_to_image_recall@1": "T2I", "acc@1": ""}
+_OURS, _THEIRS = "#4c6ef5", "#868e96"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model's scores in %, by column; with the interval where it is ours.
+
+    Attributes:
+        data: what it was trained on: for ours the number of samples.
+    """
+
+    model: str
+    data: str
+    scores: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+
+
+def newest_scores(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """The scores of the newest checkpoint of each recipe that has any."""
+    return read_rows(
+        warehouse,
+        "SELECT s.recipe, s.benchmark, s.metric, s.value, s.low, s.high, s.queries, s.checkpoint_id, c.samples FROM benchmark_scores s "
+        "JOIN (SELECT recipe, checkpoint_id, samples FROM checkpoints "
+        "WHERE checkpoint_id IN (SELECT checkpoint_id FROM benchmark_scores) "
+        "QUALIFY row_number() OVER (PARTITION BY recipe ORDER BY trained_at DESC) = 1) c USING (recipe, checkpoint_id) "
+        "QUALIFY row_number() OVER (PARTITION BY s.recipe, s.benchmark, s.metric ORDER BY s.scored_at DESC) = 1 "
+        "ORDER BY s.benchmark, s.recipe, s.metric",
+        tables=["benchmark_scores", "checkpoints"],
+    )
+
+
+def our_rows(scores: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """One row a recipe."""
+    found: dict[str, Row] = {}
+    for score in scores:
+        if score["metric"] not in HEADLINES:
+            continue
+        column = f"{score['benchmark']} {HEADLINES[score['metric']]}".strip()
+        data = f"{score['samples']} samples"
+        row = found.setdefault(score["recipe"], Row(score["recipe"], data, {}, {}))
+        scores_, intervals = dict(row.scores), dict(row.intervals)
+        scores_[column] = 100 * score["value"]
+        if score["low"] is not None:
+            intervals[column] = (100 * score["low"], 100 * score["high"])
+        found[score["recipe"]] = Row(row.model, row.data, scores_, intervals)
+    return list(found.values())
+
+
+def paper_rows() -> list[Row]:
+    """The paper's table."""
+    content = yaml.safe_load((files("veclip_pipelines") / "evaluation" / "paper_scores.yaml").read_text("utf-8"))
+    columns = content["columns"]
+    return [
+        Row(row["model"], row["data"], dict(zip(columns, row["scores"], strict=True)), {}) for row in content["rows"]
+    ]
+
+
+def table_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells."""
+    columns = list(dict.fromkeys(column for row in rows for column in row.scores))
+    cells = [
+        [row.model, row.data, *(_cell(row, column) for column in columns)]
+        for row in sorted(rows, key=lambda row: (row.data, row.model))
+    ]
+    return ["model", "trained on", *columns], cells
+
+
+def _cell(row: Row, column: str) -> str:
+    if column not in row.scores:
+        return ""
+    interval = row.intervals.get(column)
+    return f"{row.scores[column]:.2f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table. Names of recipes and benchmarks are file names: marks of Markdown are taken out."""
+    header, cells = table_of(rows)
+    clean = [[cell.replace("|", " ").replace("`", " ") for cell in line] for line in [header, *cells]]
+    rule = "| --- | --- |" + " ---: |" * (len(header) - 2)
+    return "\n".join([f"| {' | '.join(clean[0])} |", rule, *(f"| {' | '.join(line)} |" for line in clean[1:])])
+
+
+def plot(ours: Sequence[Row], paper: Sequence[Row]) -> bytes:
+    """Retrieval against recognition, one point a model: ours left, the paper's right. PNG."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for panel, rows, title, colour in (
+        (left, ours, "here", _OURS),
+        (right, paper, "the paper: COCO and ImageNet", _THEIRS),
+    ):
+        names = [name for row in rows for name in row.scores]
+        retrieval = next((name for name in names if name.endswith("I2T")), None)
+        recognition = next((name for name in names if not name.endswith(("I2T", "T2I"))), None)
+        panel.set(
+            title=title, xlabel=f"{retrieval or 'I2T'}, R@1 in %", ylabel=f"{recognition or 'zero-shot'}, acc@1 in %"
+        )
+        for row in rows:
+            x, y = row.scores.get(retrieval or "", 0.0), row.scores.get(recognition or "", 0.0)
+            marker = "o" if "CLIP" not in row.model or "Ve" in row.model else "s"
+            panel.plot([x], [y], marker, color=colour, markersize=6)
+            panel.annotate(
+                f"{row.model} {row.data}" if rows is paper else row.model,
+                (x, y),
+                (4, 3),
+                textcoords="offset points",
+                fontsize=6,
+            )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def page(ours: Sequence[Row], paper: Sequence[Row]) -> str:
+    """One HTML file that needs nothing beside it; every text in it is escaped."""
+    image = base64.b64encode(plot(ours, paper)).decode()
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Scoreboard</title><style>body{font:15px system-ui;"
+        "margin:2rem;max-width:75rem}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;text-align:right;"
+        "border-bottom:1px solid #ddd}td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}img{max-width:100%}</style></head><body>"
+        f"<h1>Scoreboard</h1><img alt='scores' src='data:image/png;base64,{image}'>"
+        "<h2>Here</h2><p>Newest checkpoint of each recipe, in %, with 95 % bootstrap intervals over the queries.</p>"
+        f"{_html_table(ours)}<h2>The paper</h2><p>VeCLIP, arXiv 2310.07699, as released; not measured here.</p>{_html_table(paper)}"
+        "</body></html>"
+    )
+
+
+def _html_table(rows: Sequence[Row]) -> str:
+    header, cells = table_of(rows)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in cells)
+    return f"<table><tr>{head}</tr>{body}</table>"

@@ -1,0 +1,121 @@
+"""Writes the experiment's crawl drops and benchmarks. Scenes of different parts have different numbers: no part has another's."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from veclip_pipelines.experiment.alttexts import alt_text
+from veclip_pipelines.experiment.captioner import TAUGHT
+from veclip_pipelines.experiment.scenes import MOTIFS, Scene, picture, scene
+
+RETRIEVAL, NAMES = "scenes-retrieval", "scenes-names"
+#: Crawl partitions: the smaller data size is the first, the larger both; and the captioner's own training pictures.
+FIRST, MORE, OF_CAPTIONER = "scenes-1", "scenes-2", "scenes-of-captioner"
+_PER_SHARD = 1_000
+_RETRIEVAL_FROM, _NAMES_FROM = 8_000_000, 9_000_000
+_TEMPLATES = ("a picture of {c}", "{c}", "the {c} emblem", "{c} print")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many pictures: of the smaller crawl, of what the larger has more, of the captioner's part, of each benchmark."""
+
+    first: int = 2_500
+    more: int = 7_500
+    of_captioner: int = 6_000
+    benchmark: int = 1_000
+
+    @classmethod
+    def small(cls) -> Sizes:
+        """For the version of some minutes."""
+        return cls(first=600, more=0, of_captioner=300, benchmark=200)
+
+
+def write_crawl(folder: Path, sizes: Sizes) -> list[Path]:
+    """Writes the drops that are not there yet, as webdataset tars; each appears under its name when it is whole."""
+    drops = [
+        (FIRST, range(sizes.first), False),
+        (MORE, range(1_000_000, 1_000_000 + sizes.more), False),
+        # In the control that shows what the captioner was taught, its pictures have the captions that it was taught by.
+        (OF_CAPTIONER, TAUGHT[: sizes.of_captioner], True),
+    ]
+    return [_write_drop(folder / name, numbers, true_captions=true) for name, numbers, true in drops if len(numbers)]
+
+
+def _write_drop(target: Path, numbers: Iterable[int], *, true_captions: bool) -> Path:
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".drop-", dir=target.parent))
+    scenes = [scene(number) for number in numbers]
+    for shard, start in enumerate(range(0, len(scenes), _PER_SHARD)):
+        with tarfile.open(scratch / f"{shard:05d}.tar", "w") as tar:
+            for shown in scenes[start : start + _PER_SHARD]:
+                text, kind = (shown.caption(), "caption") if true_captions else alt_text(shown)
+                key = f"{shown.number:09d}"
+                facts = {"url": f"https://scenes.example/{key}.jpg", "kind": kind}
+                _add(tar, f"{key}.jpg", picture(shown))
+                _add(tar, f"{key}.txt", text.encode())
+                _add(tar, f"{key}.json", json.dumps(facts).encode())
+    scratch.replace(target)
+    return target
+
+
+def write_benchmarks(folder: Path, sizes: Sizes) -> list[Path]:
+    """Writes the two held-out benchmarks: true captions in Karpathy's layout, and names as a folder for each motif."""
+    return [_write_retrieval(folder / RETRIEVAL, sizes.benchmark), _write_names(folder / NAMES, sizes.benchmark)]
+
+
+def _write_retrieval(target: Path, count: int) -> Path:
+    if target.is_dir():
+        return target
+    scratch = _scratch(target)
+    (scratch / "images").mkdir()
+    images: list[dict[str, object]] = []
+    seen: set[str] = set()
+    number = _RETRIEVAL_FROM
+    while len(images) < count:
+        shown = scene(number)
+        number += 1
+        if shown.caption() in seen:  # two pictures of one caption have no right answer
+            continue
+        seen.add(shown.caption())
+        name = f"{shown.number}.jpg"
+        (scratch / "images" / name).write_bytes(picture(shown))
+        images.append({"filename": name, "split": "test", "sentences": [{"raw": shown.caption()}]})
+    (scratch / "dataset.json").write_text(json.dumps({"dataset": RETRIEVAL, "images": images}, indent=1), "utf-8")
+    scratch.replace(target)
+    return target
+
+
+def _write_names(target: Path, count: int) -> Path:
+    if target.is_dir():
+        return target
+    scratch = _scratch(target)
+    names = sorted(MOTIFS)
+    for number in range(_NAMES_FROM, _NAMES_FROM + count):
+        shown: Scene = scene(number)
+        place = scratch / f"{names.index(shown.motif):02d}"
+        place.mkdir(exist_ok=True)
+        (place / f"{number}.jpg").write_bytes(picture(shown))
+    (scratch / "classnames.txt").write_text("\n".join(names), "utf-8")
+    (scratch / "templates.txt").write_text("\n".join(_TEMPLATES), "utf-8")
+    scratch.replace(target)
+    return target
+
+
+def _scratch(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".benchmark-", dir=target.parent))
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))

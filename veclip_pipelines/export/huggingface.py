@@ -1,0 +1,87 @@
+"""A training set as a folder that Hugging Face's datasets loads: Parquet with an Image column, and a card that says so.
+
+Written with pyarrow alone; what makes a struct of bytes and path an Image is the features in the Parquet metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from veclip_pipelines.errors import UsageError
+from veclip_pipelines.export.rows import ExportedSample, exported_samples
+from veclip_pipelines.shards import read_range
+from veclip_pipelines.tables.warehouse import Warehouse
+
+_SOURCES = ("alt_text", "concept_caption", "vecap", "caption")
+_STRINGS = ("sample_id", "image_sha256", "url", "part", *_SOURCES)
+_NUMBERS = {"width": pa.int32(), "height": pa.int32(), "weight": pa.float64()}
+_PROBABILITIES = [f"probability_{source}" for source in _SOURCES]
+_FEATURES = {
+    "image": {"_type": "Image"},
+    **{name: {"dtype": "string", "_type": "Value"} for name in _STRINGS},
+    "width": {"dtype": "int32", "_type": "Value"},
+    "height": {"dtype": "int32", "_type": "Value"},
+    "weight": {"dtype": "float64", "_type": "Value"},
+    **{name: {"dtype": "float64", "_type": "Value"} for name in _PROBABILITIES},
+}
+_SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        *(pa.field(name, pa.string()) for name in _STRINGS),
+        *(pa.field(name, type_) for name, type_ in _NUMBERS.items()),
+        *(pa.field(name, pa.float64()) for name in _PROBABILITIES),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+_ROW_GROUP = 100
+
+
+def export_huggingface(
+    warehouse: Warehouse, recipe: str, set_version: str, folder: Path, *, per_file: int = 10_000
+) -> int:
+    """Writes data/train-NNNNN.parquet and a README.md; the number of samples.
+
+    Raises:
+        UsageError: the set has no samples, or the folder holds files of another export.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    samples = exported_samples(warehouse, recipe, set_version)
+    count, number = 0, 0
+    while part := list(islice(samples, per_file)):
+        path = data / f"train-{number:05d}.parquet"
+        scratch = path.with_suffix(".part")
+        with pq.ParquetWriter(scratch, _SCHEMA, compression="zstd") as writer:
+            for at in range(0, len(part), _ROW_GROUP):
+                rows = [_row(sample) for sample in part[at : at + _ROW_GROUP]]
+                writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+        scratch.replace(path)
+        count, number = count + len(part), number + 1
+    if not count:
+        raise UsageError(f"training set {set_version} of recipe {recipe!r} has no samples to export")
+    if beyond := sorted(path.name for path in data.glob("train-*.parquet") if int(path.stem[6:]) >= number):
+        raise UsageError(f"{data} holds files of another export, such as {beyond[0]}: choose another folder.")
+    (folder / "README.md").write_text(_card(recipe, set_version, count), "utf-8")
+    return count
+
+
+def _row(sample: ExportedSample) -> dict[str, object]:
+    return {
+        "image": {"bytes": read_range(sample.picture), "path": f"{sample.sample_id}.{sample.extension}"},
+        **{name: getattr(sample, name) for name in ("sample_id", "image_sha256", "url", "part", *_NUMBERS)},
+        **sample.texts,
+        **{f"probability_{source}": share for source, share in sample.probabilities.items()},
+    }
+
+
+def _card(recipe: str, set_version: str, count: int) -> str:
+    return (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*.parquet\n---\n"
+        f"Training set {set_version} of recipe {recipe}: {count} samples. Each text has a column of its own, and its probability "
+        "another; training draws one of a sample's texts at each step.\n"
+    )

@@ -1,0 +1,49 @@
+"""Lists of uids in DataComp's format: sorted pairs of 64-bit halves, as DFN's and DataComp's own subsets come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from veclip_pipelines.errors import UsageError
+
+_DTYPE = np.dtype("u8,u8")
+
+
+def read_uids(path: Path) -> pa.Table:
+    """The list as a table of columns hi and lo, mapped and not copied.
+
+    Raises:
+        UsageError: the file is not there or is no such list.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no list of uids (numpy u8,u8): {error}") from error
+    if found.dtype != _DTYPE or found.ndim != 1:
+        raise UsageError(f"{path} is no list of uids: it holds {found.dtype}, and a list of DataComp's holds u8,u8")
+    return pa.table({"hi": pa.array(found["f0"]), "lo": pa.array(found["f1"])})
+
+
+def write_uids(path: Path, uids: Iterable[str]) -> int:
+    """Writes uids, 32 hex each, sorted, each once; says how many."""
+    halves = sorted({(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.part")
+    with scratch.open("wb") as file:
+        np.save(file, np.array(halves, dtype=_DTYPE))
+    scratch.replace(path)
+    return len(halves)
+
+
+def uids_version(path: Path) -> str:
+    """SHA-256 of a list. Raises UsageError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"the recipe's list of uids {path} cannot be read: {error}") from error
