@@ -146,11 +146,11 @@ def scores_are_shares(warehouse: Warehouse, connection: DuckDBPyConnection, key:
     """Each score lies between 0 and 1, and recall does not fall as k grows."""
     rows = connection.execute(
         "SELECT checkpoint_id FROM (SELECT *, lag(value) OVER (PARTITION BY checkpoint_id, benchmark, benchmark_sha256, code_version, "
-        "split_part(metric, '@', 1) ORDER BY CAST(split_part(metric, '@', 2) AS INTEGER)) AS before FROM benchmark_scores "
+        "split_part(metric, '@', 1) ORDER BY TRY_CAST(split_part(metric, '@', 2) AS INTEGER)) AS before FROM benchmark_scores "
         "WHERE recipe = ?) WHERE value NOT BETWEEN 0 AND 1 OR value < before",
         [key],
     ).fetchall()
-    return _none_of(rows, "scores are no recall")
+    return _none_of(rows, "scores are no shares")
 
 
 def _count(connection: DuckDBPyConnection, table: str, where: str, key: str) -> int:

@@ -20,7 +20,7 @@ def graph() -> dg.AssetsDefinition:
 def test_definitions_load_and_validate() -> None:
     dg.Definitions.validate_loadable(build_defs())
     assert {job.name for job in defs.jobs or []} == {
-        "register_crawl_drop", "roll_back_crawl_partition", "retire_crawl_partition", "index_crawl_drop", "find_duplicates",
+        "register_crawl_drop", "roll_back_crawl_partition", "retire_crawl_partition", "index_crawl_drop", "find_duplicates", "scoreboard_page", "experiment",
         "configuration", "captions", "models",
     }  # fmt: skip
     assert {sensor.name for sensor in defs.sensors or []} == {"configuration_sensor", "landing_sensor", "carry_on"}
@@ -62,7 +62,7 @@ def test_checks_are_partitioned_and_blocking() -> None:
     partitioned = [spec for spec in specs if spec.asset_key.to_user_string() != "duplicates"]
     assert all(spec.partitions_def and spec.description for spec in partitioned)
     # A rate that moved wants a person's eye and does not make the captions unusable.
-    assert {spec.name for spec in partitioned if not spec.blocking} == {"guard_rates_in_band"}
+    assert {spec.name for spec in partitioned if not spec.blocking} == {"guard_rates_in_band", "no_benchmark_leak"}
 
 
 def test_engine_profiles_are_chosen_by_typed_config_with_defaults(graph) -> None:  # type: ignore[no-untyped-def]

@@ -124,7 +124,7 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
             run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
         ).records
     ]
-    assert len(checks) == 17
+    assert len(checks) == 18
     assert all(check is not None and check.passed for check in checks)
 
     # Nothing is stale now; an edited fusion prompt touches the fusion alone, and a recipe's schedule the training alone.

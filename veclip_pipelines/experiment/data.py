@@ -12,7 +12,7 @@ from pathlib import Path
 
 from veclip_pipelines.experiment.alttexts import alt_text
 from veclip_pipelines.experiment.captioner import TAUGHT
-from veclip_pipelines.experiment.scenes import MOTIFS, Scene, picture, scene
+from veclip_pipelines.experiment.scenes import MOTIFS, picture, scene
 
 RETRIEVAL, NAMES = "scenes-retrieval", "scenes-names"
 #: Crawl partitions: the smaller data size is the first, the larger both; and the captioner's own training pictures.
@@ -99,11 +99,11 @@ def _write_names(target: Path, count: int) -> Path:
         return target
     scratch = _scratch(target)
     names = sorted(MOTIFS)
-    for number in range(_NAMES_FROM, _NAMES_FROM + count):
-        shown: Scene = scene(number)
-        place = scratch / f"{names.index(shown.motif):02d}"
-        place.mkdir(exist_ok=True)
-        (place / f"{number}.jpg").write_bytes(picture(shown))
+    places = {name: scratch / f"{label:02d}" for label, name in enumerate(names)}
+    for place in places.values():
+        place.mkdir()
+    for shown in map(scene, range(_NAMES_FROM, _NAMES_FROM + count)):
+        (places[shown.motif] / f"{shown.number}.jpg").write_bytes(picture(shown))
     (scratch / "classnames.txt").write_text("\n".join(names), "utf-8")
     (scratch / "templates.txt").write_text("\n".join(_TEMPLATES), "utf-8")
     scratch.replace(target)

@@ -86,8 +86,8 @@ def picture(shown: Scene) -> bytes:
     for thing, place in zip((shown.first, shown.second), places, strict=True):
         jitter = (place[0] + draw.randint(-3, 3), place[1] + draw.randint(-3, 3))
         _draw_thing(image, thing, jitter, draw.randint(10, 13))
-    place = draw.choice(_MOTIF_PLACES)
-    corner = (place, 1) if across else (SIDE - _CELLS * _CELL - 1, place)
+    along = draw.choice(_MOTIF_PLACES)
+    corner = (along, 1) if across else (SIDE - _CELLS * _CELL - 1, along)
     _draw_motif(image, shown.motif, corner)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=92)

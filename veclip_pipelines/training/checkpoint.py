@@ -22,6 +22,7 @@ from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.loader import LoaderSettings
+from veclip_pipelines.training.progress import StepLog, saved_facts
 from veclip_pipelines.training.samples import SampleFile, describe, write_samples
 
 if TYPE_CHECKING:
@@ -94,8 +95,6 @@ def prepare_training(task: CheckpointTask) -> int:
 
 def begin_run(task: CheckpointTask) -> str:
     """Opens the MLflow run of a training, or takes up the one of a training that was cut off; its id."""
-    from veclip_pipelines.training.state import saved_facts
-
     if known := saved_facts(state_folder(task))[1]:
         return known
     tags = {
@@ -130,7 +129,6 @@ def run_rank(
 
     from veclip_pipelines.training.group import joined
     from veclip_pipelines.training.loop import TrainingJob, train
-    from veclip_pipelines.training.state import StepLog
 
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     folder = state_folder(task)

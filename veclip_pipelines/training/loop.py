@@ -29,8 +29,9 @@ from veclip_pipelines.training.optimisation import (
     learning_rate_at,
     make_optimiser,
 )
+from veclip_pipelines.training.progress import Progress, StepLog
 from veclip_pipelines.training.samples import SampleFile
-from veclip_pipelines.training.state import Progress, StepLog, load_state, save_state
+from veclip_pipelines.training.state import load_state, save_state
 
 #: Samples whose texts a tokenizer is trained on.
 TOKENIZER_SAMPLES = 1_000_000
@@ -91,7 +92,7 @@ def train(
     tokenizer = tokenizer_for(job.model, context, samples.texts(TOKENIZER_SAMPLES))
     model = Contrastive(build_model(job.config, tokenizer), settings.loss).to(group.device).train()
     if settings.activation_checkpointing:
-        model.clip.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.clip.activation_checkpointing_enable({"use_reentrant": False})
     optimiser = make_optimiser(model, settings)
     average = Average.of(model, settings.ema_decay) if settings.ema_decay else None
     progress = load_state(job.state, model, optimiser, average)

@@ -20,7 +20,7 @@ from veclip_pipelines.training.checkpoint import (
     run_rank,
     state_folder,
 )
-from veclip_pipelines.training.state import saved_facts
+from veclip_pipelines.training.progress import saved_facts
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +12,9 @@ import torch
 
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.training.optimisation import Average
+from veclip_pipelines.training.progress import FACTS, Progress, StepLog
 
-_FILE, _FACTS = "state.pt", "state.json"
-
-
-@dataclass(frozen=True)
-class StepLog:
-    """What one optimiser step did.
-
-    Attributes:
-        loss: of the whole batch, over all ranks.
-        batch: hash over the batch's sample ids in their order: two runs that agree here have seen the same.
-    """
-
-    step: int
-    epoch: int
-    loss: float
-    learning_rate: float
-    batch: str
-
-
-@dataclass
-class Progress:
-    """What a run has done so far.
-
-    Attributes:
-        step: steps that are done.
-        mlflow_run_id: the run that they are logged to.
-    """
-
-    step: int = 0
-    mlflow_run_id: str = ""
-    history: list[StepLog] = field(default_factory=list)
+_FILE = "state.pt"
 
 
 def save_state(
@@ -65,9 +36,9 @@ def save_state(
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(folder / _FILE)
-    facts = folder / f".{_FACTS}.{os.getpid()}"
+    facts = folder / f".{FACTS}.{os.getpid()}"
     facts.write_text(json.dumps({"step": progress.step, "mlflow_run_id": progress.mlflow_run_id}), "utf-8")
-    facts.replace(folder / _FACTS)
+    facts.replace(folder / FACTS)
 
 
 def load_state(
@@ -90,12 +61,3 @@ def load_state(
     if average is not None and content["average"]:
         average.shadow = content["average"]
     return Progress(content["step"], content["mlflow_run_id"], [StepLog(*row) for row in content["history"]])
-
-
-def saved_facts(folder: Path) -> tuple[int, str]:
-    """Steps done and MLflow run of the last state; (0, "") where there is none."""
-    try:
-        facts = json.loads((folder / _FACTS).read_text("utf-8"))
-        return int(facts["step"]), str(facts["mlflow_run_id"])
-    except (OSError, ValueError, KeyError):
-        return 0, ""

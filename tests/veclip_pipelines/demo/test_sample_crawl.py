@@ -10,8 +10,9 @@ from PIL import Image
 
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.demo.sample_crawl import sample_drops, write_sample_benchmark, write_sample_drops
-from veclip_pipelines.evaluation.karpathy import read_benchmark
+from veclip_pipelines.evaluation.benchmarks import open_benchmark
 from veclip_pipelines.pictures import decode
+from veclip_pipelines.shards import read_range
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -45,7 +46,7 @@ def test_colour_gray_and_alpha_are_among_them() -> None:
 
 
 def test_the_benchmark_has_each_captioned_picture_once(tmp_path: Path) -> None:
-    benchmark = read_benchmark(write_sample_benchmark(tmp_path))
+    benchmark = open_benchmark(write_sample_benchmark(tmp_path))
     assert len(benchmark.pictures) == len(set(benchmark.pictures)) >= 24
-    for path in benchmark.pictures:
-        decode(path.read_bytes(), max_side=32)
+    for picture in benchmark.pictures:
+        decode(read_range(picture), max_side=32)

@@ -31,8 +31,8 @@ from veclip_pipelines.training.checkpoint import (
     read_history,
     state_folder,
 )
+from veclip_pipelines.training.progress import saved_facts
 from veclip_pipelines.training.ranks import train_checkpoint
-from veclip_pipelines.training.state import saved_facts
 
 pytestmark = pytest.mark.slow
 

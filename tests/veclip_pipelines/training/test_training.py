@@ -21,8 +21,8 @@ from veclip_pipelines.training.loop import Trained, plan_of, train
 from veclip_pipelines.training.losses import chance_loss, info_nce, sigmoid_loss
 from veclip_pipelines.training.model import build_model
 from veclip_pipelines.training.optimisation import Average, Health, learning_rate_at
+from veclip_pipelines.training.progress import StepLog, saved_facts
 from veclip_pipelines.training.samples import SampleFile
-from veclip_pipelines.training.state import StepLog, saved_facts
 
 
 def features(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
