@@ -10,6 +10,7 @@ import pytest
 import yaml
 from builders import DropEntry, numbered_entries, picture, write_drop
 from installation import ENGINES, Installation
+from training_jobs import CONFIG
 
 from veclip_pipelines.engines.prompts import prompt_catalogue
 from veclip_pipelines.tables.query import read_rows
@@ -24,15 +25,7 @@ RECIPE = {
         {"source": "concept_caption", "engine": "seer", "probability": 0.3},
         {"source": "vecap", "engine": "mine", "concept_engine": "seer", "probability": 0.3},
     ],
-    "model": {
-        "image_size": 16,
-        "patch_size": 8,
-        "width": 16,
-        "layers": 1,
-        "heads": 2,
-        "embedding_size": 8,
-        "vocabulary_size": 300,
-    },
+    "model": {"config": "own", "vocabulary_size": 300},
     "training": {"steps": 8, "batch_size": 4},
     "benchmarks": ["own"],
 }
@@ -58,12 +51,14 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     home = cluster.settings.home
     (home / "recipes").mkdir(parents=True)
     (home / "recipes" / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    (home / "model_configs").mkdir()
+    (home / "model_configs" / "own.json").write_text(json.dumps(CONFIG))
     write_benchmark(cluster.settings.benchmarks / "own")
     entries = [*numbered_entries(9), DropEntry("", picture(40)), DropEntry("broken", b"<html></html>")]
     cluster.veclip("crawl", "add", str(write_drop(tmp_path / "own-crawl", entries)))
     assert stale(cluster)["own-crawl"] == ["raw_crawl", "concept_captions", "vecap"]
     done = cluster.veclip("materialize", *ENGINES, "--partition", "own-crawl", "--recipe", "tiny")
-    assert "3 runs launched" in done.stdout
+    assert "4 runs launched" in done.stdout
     assert "\x1b" not in done.stdout
 
     # The tables: nothing lost, every caption explained.
@@ -93,6 +88,7 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     runs = instance.get_runs()
     assert {run.job_name for run in runs} == {
         "find_duplicates",
+        "scoreboard_page",
         "register_crawl_drop",
         "configuration",
         "captions",
@@ -125,7 +121,18 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
         ).records
     ]
     assert len(checks) == 18
-    assert all(check is not None and check.passed for check in checks)
+    # This benchmark is of the crawl's own pictures, and that is said.
+    assert {check.check_name for check in checks if check is not None and not check.passed} == {"no_benchmark_leak"}
+
+    # What others take from it: an export, a score by the command, the scoreboard as a file.
+    exported = json.loads(cluster.veclip("export", "tiny", str(tmp_path / "export"), "--json").stdout)
+    assert (exported["samples"], exported["shards"], sets[0]["set_version"]) == (10, 1, exported["set_version"])
+    (checkpoint,) = read_rows(cluster.warehouse, "SELECT * FROM checkpoints", tables=["checkpoints"])
+    benchmark = str(cluster.settings.benchmarks / "own")
+    scored = json.loads(cluster.veclip("eval", checkpoint["uri"], "--benchmark", benchmark, "--json").stdout)
+    scores = read_rows(cluster.warehouse, "SELECT metric, value FROM benchmark_scores", tables=["benchmark_scores"])
+    assert {row["metric"]: row["value"] for row in scored["scores"]} == {row["metric"]: row["value"] for row in scores}
+    assert "VeCLIP B/16" in (home / "reports" / "scoreboard.html").read_text()
 
     # Nothing is stale now; an edited fusion prompt touches the fusion alone, and a recipe's schedule the training alone.
     assert stale(cluster) == {}
