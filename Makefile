@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help setup models demo ui test test-fast test-full bench check format clean
+.PHONY: help setup models demo experiment ui test test-fast test-full bench check format clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ models: setup ## Convert the demo's models to safetensors, once
 demo: models ## Run the main job on the sample crawl
 	$(BIN)/veclip demo
 
+experiment: setup ## Measure the paper's claim on generated scenes: 33 trainings, some half an hour on 2 cores; goes on where it was stopped
+	$(BIN)/veclip experiment
+
 ui: setup ## Run the Dagster UI, its daemon, the Dask cluster, MLflow's UI and veclip serve; Ctrl-C stops them all
 	$(BIN)/veclip ui
 
@@ -38,7 +41,7 @@ test-full: models ## Run all tests at their full size (200 crawl drops, 80 kills
 	VECLIP_TEST_FULL=1 $(BIN)/pytest -m '' --junitxml=reports/test-full.xml
 
 bench: models ## Measure the crawl's steps and captioning beside peers; makes .venv-peers; half an hour
-	for name in index-drop extract-wat fetch partition-cost duplicates fusion captioning dask-scaling graph-overhead many-workers; do $(BIN)/python -m bench $$name --keep || exit 1; done
+	for name in index-drop extract-wat fetch partition-cost duplicates fusion captioning dask-scaling graph-overhead many-workers loader train-step evaluation; do $(BIN)/python -m bench $$name --keep || exit 1; done
 
 check: setup ## What CI checks before the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

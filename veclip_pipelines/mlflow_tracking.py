@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_SYSTEM_SECONDS = 5
+_SYSTEM_SECONDS = 2
 
 
 @dataclass(frozen=True)

@@ -57,5 +57,5 @@ def experiment(
     with ProgressBoard() as board:
         context.require_success(launcher.experiment("experiment_report", board.add("report", 1), small=small))
     folder = report_folder(settings)
-    out.print((folder / REPORT).read_text("utf-8"), markup=False)
+    out.print((folder / REPORT).read_text("utf-8"), markup=False, soft_wrap=True)
     say(f"{ran} runs in {time.monotonic() - started:.0f} s. Report, plot and figures: {folder}")

@@ -114,6 +114,4 @@ def _ours(
         places.append(place + 0.2)
         labels.append(arm)
     panel.set_xticks(places, labels, fontsize=8)
-    panel.set(
-        ylabel="%", title=f"generated scenes: {name} (pale: {sizes[0]} pictures, full: {sizes[-1]})", ylim=(0, None)
-    )
+    panel.set(ylabel="%", title=f"{name} ({sizes[0]} pale, {sizes[-1]} full)", ylim=(0, None))

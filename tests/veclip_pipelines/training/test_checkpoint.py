@@ -89,7 +89,6 @@ def test_a_checkpoint_is_whole_logged_registered_and_loadable(
     assert [item.value for item in mlflow.get_metric_history(run.info.run_id, "loss")] == pytest.approx(
         history["loss"][::10]
     )
-    assert any(name.startswith("system/") for name in run.data.metrics)
     (dataset,) = [item.dataset for item in run.inputs.dataset_inputs]
     assert (dataset.name, dataset.digest) == ("training_sets/r", training_set)
     (version,) = mlflow.search_model_versions("name='veclip-r'")
@@ -139,6 +138,9 @@ def test_a_killed_rank_is_started_anew_and_ends_as_undisturbed(
     assert histories[0]["batch"] == histories[1]["batch"]
     assert histories[0]["loss"] == pytest.approx(histories[1]["loss"], abs=1e-5)
     assert not state_folder(task).exists()
+    # Long enough for a sample of the machine, on each rank.
+    metrics = task.tracking.client().get_run(str(undisturbed["mlflow_run_id"])).data.metrics
+    assert {name.split("/")[1] for name in metrics if name.startswith("system/")} >= {"rank-0", "rank-1"}
     runs = task.tracking.client().search_runs([task.tracking.client().get_experiment_by_name("veclip").experiment_id])
     assert len(runs) == 2
 
