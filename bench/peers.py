@@ -64,10 +64,12 @@ VISION = Environment(
         (
             "open_clip_torch==3.3.0",
             "clip-benchmark==1.6.2",
-            "webdataset==1.0.2",
+            #: The newest that open_clip's loader reads.
+            "webdataset==0.2.86",
             "transformers==5.24.0",
             "pydantic>=2.10",
             "pyyaml",
+            "pandas",
         ),
     ),
 )

@@ -10,7 +10,7 @@ from open_clip_train.data import get_wds_dataset
 
 
 def loader(folder, shards, count, batch, workers, size):
-    transform = open_clip.image_transform_v2(open_clip.transform.PreprocessCfg(size=size), is_train=True)
+    transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(size=size), is_train=True)
     args = Namespace(
         train_data=f"{folder}/{{00000..{shards - 1:05d}}}.tar",
         train_num_samples=count,
