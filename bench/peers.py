@@ -70,6 +70,9 @@ VISION = Environment(
             "pydantic>=2.10",
             "pyyaml",
             "pandas",
+            "requests",
+            #: CLIP_benchmark takes arrays of one value for numbers, which numpy 2.4 refuses.
+            "numpy<2.4",
         ),
     ),
 )

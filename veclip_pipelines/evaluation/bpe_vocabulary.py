@@ -27,13 +27,11 @@ def tokenizer_of_vocabulary(path: Path) -> Any:
         raise UsageError(f"{path} is no vocabulary of CLIP's: {error}") from error
     symbols = sorted(ByteLevel.alphabet(), key=_byte_order)
     # The first line says what it is; what is left are the two special tokens and the single bytes, bare and at a word's end.
-    merges = [line.split() for line in lines[1 : _SIZE - 2 * len(symbols) - 2 + 1]]
+    merges = [tuple(line.split()) for line in lines[1 : _SIZE - 2 * len(symbols) - 2 + 1]]
     if any(len(merge) != 2 for merge in merges):
         raise UsageError(f"{path} is no vocabulary of CLIP's: a line does not hold two symbols")
     words = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *("".join(merge) for merge in merges), _START, _END]
-    return CLIPTokenizer(
-        vocab={word: number for number, word in enumerate(words)}, merges=[" ".join(merge) for merge in merges]
-    )
+    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=merges)
 
 
 def _byte_order(symbol: str) -> tuple[bool, int]:
