@@ -72,4 +72,5 @@ if __name__ == "__main__":
         {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
         target / "open_clip_model.safetensors",
     )
-    print(json.dumps({"loss": loss.item()}))
+    vocabulary = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
+    print(json.dumps({"loss": loss.item(), "vocabulary": str(vocabulary)}))

@@ -24,15 +24,17 @@ class Run:
 
     Attributes:
         arm: one of :data:`TEXTS` or :data:`CONTROLS`.
+        prefix: of the recipes' names.
     """
 
     arm: str
     size: str
     seed: int
+    prefix: str = PREFIX
 
     @property
     def recipe(self) -> str:
-        return f"{PREFIX}{self.arm}-{self.size}-s{self.seed}"
+        return f"{self.prefix}{self.arm}-{self.size}-s{self.seed}"
 
 
 @dataclass(frozen=True)

@@ -49,17 +49,19 @@ class Finding:
     verdict: Literal["holds", "does not hold", "cannot be told"]
 
 
-def means(scores: Iterable[Mapping[str, object]], plan: Plan) -> dict[Key, dict[str, Mean]]:
+def means(
+    scores: Iterable[Mapping[str, object]], runs: Iterable[Run], metrics: Mapping[str, Key] = METRICS
+) -> dict[Key, dict[str, Mean]]:
     """Mean of each metric, by (arm, size).
 
     Args:
         scores: rows of benchmark_scores: recipe, benchmark, metric, value, low, high.
     """
     found: dict[tuple[Key, str], list[tuple[float, float]]] = {}
-    runs = {run.recipe: run for run in plan.runs()}
+    by_recipe = {run.recipe: run for run in runs}
     for row in scores:
-        run: Run | None = runs.get(str(row["recipe"]))
-        for name, key in METRICS.items():
+        run = by_recipe.get(str(row["recipe"]))
+        for name, key in metrics.items():
             if run is not None and (row["benchmark"], row["metric"]) == key:
                 value, low, high = (100 * float(str(row[column])) for column in ("value", "low", "high"))
                 found.setdefault(((run.arm, run.size), name), []).append((value, (high - low) / (2 * _Z)))
@@ -101,23 +103,27 @@ def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[Findin
         ):
             first, second = (found.get((arm, size), {}).get(metric) for arm in (better, worse))
             if first is not None and second is not None:
-                result.append(_compare(f"{claim} ({size} pictures)", first, second))
+                result.append(compare(f"{claim} ({size} pictures)", first, second))
     return result
 
 
-def _compare(claim: str, first: Mean, second: Mean) -> Finding:
+def compare(claim: str, first: Mean, second: Mean) -> Finding:
+    """Whether the first is more than the second by more than chance."""
     difference, half = first.value - second.value, math.hypot(first.half, second.half)
     if abs(difference) <= half:
         return Finding(claim, difference, half, "cannot be told")
     return Finding(claim, difference, half, "holds" if difference > 0 else "does not hold")
 
 
-def markdown(found: Mapping[Key, Mapping[str, Mean]], told: Sequence[Finding]) -> str:
+def markdown(
+    found: Mapping[Key, Mapping[str, Mean]], told: Sequence[Finding], metrics: Mapping[str, Key] = METRICS
+) -> str:
     """Both as tables."""
-    lines = ["| trained on | pictures | " + " | ".join(METRICS) + " | seeds |", "| --- | ---: |" + " ---: |" * 4]
-    for (arm, size), metrics in found.items():
-        values = [f"{m.value:.1f} ± {m.half:.1f}" if (m := metrics.get(name)) else "-" for name in METRICS]
-        lines.append(f"| {arm} | {size} | {' | '.join(values)} | {max(m.runs for m in metrics.values())} |")
+    columns = len(metrics) + 1
+    lines = ["| trained on | pictures | " + " | ".join(metrics) + " | seeds |", "| --- | ---: |" + " ---: |" * columns]
+    for (arm, size), of_arm in found.items():
+        values = [f"{m.value:.1f} ± {m.half:.1f}" if (m := of_arm.get(name)) else "-" for name in metrics]
+        lines.append(f"| {arm} | {size} | {' | '.join(values)} | {max(m.runs for m in of_arm.values())} |")
     lines += ["", "| claim | difference, points | |", "| --- | ---: | --- |"]
     lines += [f"| {item.claim} | {item.difference:+.1f} ± {item.half:.1f} | {item.verdict} |" for item in told]
     return "\n".join(lines)

@@ -54,7 +54,7 @@ def write_report(warehouse: Warehouse, plan: Plan, folder: Path) -> tuple[dict[K
     """Writes report.md, scores.png and figures.json; what is in them."""
     recipes = [run.recipe for run in plan.runs()]
     scores, seconds = scores_of(warehouse, recipes), seconds_of(warehouse, recipes)
-    found = means(scores, plan)
+    found = means(scores, plan.runs())
     told = findings(found, plan)
     folder.mkdir(parents=True, exist_ok=True)
     figures = {

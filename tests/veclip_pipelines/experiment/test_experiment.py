@@ -100,7 +100,7 @@ def test_findings_by_hand() -> None:
         + rows("mixed", 0.205, plan)
         + rows("concept", 0.3, plan)
     )
-    found = means(scores, plan)
+    found = means(scores, plan.runs())
     vecap = found["vecap", "10000"]["I2T R@1"]
     assert (vecap.value, vecap.runs) == (pytest.approx(40.0), 3)
     # Between seeds: variance 4 over 3 runs; within: an interval of one point to each side.
