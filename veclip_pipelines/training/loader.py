@@ -89,9 +89,7 @@ class Loader:
     def _begin(
         self, executor: Executor, batch: Batch
     ) -> tuple[Batch, list[Future[npt.NDArray[np.uint8]]], list[str], list[str]]:
-        chosen = [self.samples[int(number)] for number in batch.numbers]
-        bounds = np.cumsum([0, *(len(part) for part in np.array_split(batch.numbers, self.world))])
-        own = chosen[bounds[self.rank] : bounds[self.rank + 1]]
+        own = [self.samples[int(number)] for number in batch.of_rank(self.rank, self.world)]
         wanted = [Wanted(sample.picture, self._crop(batch.epoch, sample)) for sample in own]
         futures = [
             executor.submit(load_pictures, wanted[at : at + _PIECE], self.size, self.training.crop_scale)
@@ -101,7 +99,7 @@ class Loader:
             sample.texts[draw(self.training.seed, batch.epoch, sample.sample_id, sample.probabilities)]
             for sample in own
         ]
-        return batch, futures, texts, [sample.sample_id for sample in chosen]
+        return batch, futures, texts, [self.samples.sample_id(int(number)) for number in batch.numbers]
 
     def _crop(self, epoch: int, sample: TrainingSample) -> Crop | None:
         if self.training.crop_scale >= 1.0:

@@ -113,6 +113,11 @@ class SampleFile:
         picture = ByteRange(values[1], values[2], values[3])
         return TrainingSample(values[0], picture, tuple(values[4]), tuple(values[5]))
 
+    def sample_id(self, number: int) -> str:
+        """One sample's id, without its texts."""
+        found: str = self._batch(number // _ROWS).column("sample_id")[number % _ROWS].as_py()
+        return found
+
     def keys(self) -> npt.NDArray[np.uint64]:
         """The first 64 bits of each sample_id, shape (samples,)."""
         found = [
