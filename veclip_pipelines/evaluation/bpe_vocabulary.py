@@ -31,7 +31,8 @@ def tokenizer_of_vocabulary(path: Path) -> Any:
     if any(len(merge) != 2 for merge in merges):
         raise UsageError(f"{path} is no vocabulary of CLIP's: a line does not hold two symbols")
     words = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *("".join(merge) for merge in merges), _START, _END]
-    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=merges)
+    # Its annotation says list[str]; tokenizers takes pairs.
+    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=merges)  # type: ignore[arg-type]
 
 
 def _byte_order(symbol: str) -> tuple[bool, int]:

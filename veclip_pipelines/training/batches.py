@@ -32,6 +32,21 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """How often a run showed each sample.
+
+    Attributes:
+        epochs: whole epochs.
+        total: shape (samples,).
+        last: of that, in the epoch that was begun and not ended, shape (samples,).
+    """
+
+    epochs: int
+    total: npt.NDArray[np.uint32]
+    last: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
 class BatchPlan:
     """The batches of a run. They are worked out from (seed, epoch) alone, so a run resumes at any step.
 
@@ -67,6 +82,22 @@ class BatchPlan:
 
     def steps_of(self, epochs: int) -> int:
         return sum(self.batches_in(epoch) for epoch in range(epochs))
+
+    def seen(self, steps: int) -> Seen:
+        """How often each sample is seen in a run of so many steps."""
+        total, last = (np.zeros(self.samples, dtype=np.uint32) for _ in range(2))
+        epoch, step = 0, 0
+        while step < steps:
+            count = self.batches_in(epoch)
+            if step + count > steps:
+                order = self.order(epoch)
+                begun = order[: _bounds(len(order), self.batch_size)[steps - step]]
+                last = np.bincount(begun, minlength=self.samples).astype(np.uint32)
+                break
+            counts = self.counts(epoch)
+            total += np.uint32(1) if counts is None else counts.astype(np.uint32)
+            step, epoch = step + count, epoch + 1
+        return Seen(epoch, total + last, last)
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches from a step on, without end."""

@@ -21,6 +21,7 @@ from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.training.exposure import write_exposure
 from veclip_pipelines.training.loader import LoaderSettings
 from veclip_pipelines.training.progress import StepLog, saved_facts
 from veclip_pipelines.training.samples import SampleFile, describe, write_samples
@@ -153,8 +154,9 @@ def run_rank(
 def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int) -> dict[str, Any]:
     """Writes the checkpoint's folder: it appears under its name only when it is whole."""
     from veclip_pipelines.embedding import preprocessor_config
+    from veclip_pipelines.training.loop import plan_of
 
-    history = trained.progress.history
+    history, samples = trained.progress.history, SampleFile(state_folder(task) / "samples.arrow")
     scratch = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=task.folder.parent))
     try:
         trained.model.save_pretrained(scratch)
@@ -162,6 +164,7 @@ def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int
         size = int(task.config["vision_config"]["image_size"])
         (scratch / "preprocessor_config.json").write_text(json.dumps(preprocessor_config(size), indent=2), "utf-8")
         pq.write_table(pa.Table.from_pylist([vars(log) for log in history]), scratch / HISTORY)
+        write_exposure(scratch, samples, plan_of(samples, task.recipe.training).seen(len(history)))
         weights = hashlib.sha256((scratch / "model.safetensors").read_bytes()).hexdigest()
         # A checkpoint that lost its row or was cut short is made anew.
         shutil.rmtree(task.folder, ignore_errors=True)
@@ -183,7 +186,7 @@ def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int
         "weights_sha256": weights,
         "mlflow_run_id": mlflow_run_id,
         "settings": json.dumps(settings, sort_keys=True),
-        "samples": len(SampleFile(state_folder(task) / "samples.arrow")),
+        "samples": len(samples),
         "steps": len(history),
         "final_loss": sum(log.loss for log in tail) / len(tail),
         "trained_at": datetime.now(UTC),

@@ -122,7 +122,7 @@ class SampleFile:
         """The first 64 bits of each sample_id, shape (samples,)."""
         found = [
             np.frombuffer(bytes.fromhex("".join(sample_id[:16] for sample_id in part)), dtype=">u8")
-            for part in self._column("sample_id")
+            for part in map(pa.Array.to_pylist, self.sample_ids())
         ]
         return np.concatenate(found or [np.empty(0, ">u8")]).astype(np.uint64)
 
@@ -138,6 +138,11 @@ class SampleFile:
                     return
                 most -= 1
                 yield from texts
+
+    def sample_ids(self) -> Iterator[pa.Array]:
+        """All sample_ids in their order, in parts."""
+        for number in range(self._reader.num_record_batches):
+            yield self._reader.get_batch(number).column("sample_id")
 
     def _column(self, name: str) -> Iterator[list[Any]]:
         for number in range(self._reader.num_record_batches):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from builders import index, numbered_entries, write_drop
 from distributed import Client, LocalCluster
@@ -31,6 +32,7 @@ from veclip_pipelines.training.checkpoint import (
     read_history,
     state_folder,
 )
+from veclip_pipelines.training.exposure import EXPOSURE
 from veclip_pipelines.training.progress import saved_facts
 from veclip_pipelines.training.ranks import train_checkpoint
 
@@ -80,6 +82,9 @@ def test_a_checkpoint_is_whole_logged_registered_and_loadable(
     assert not list(folder.glob("*.bin"))
     history = read_history(folder)
     assert history["step"] == list(range(12))
+    seen = pq.read_table(folder / EXPOSURE)["seen"].to_pylist()
+    assert len(seen) == row["samples"]
+    assert max(seen) - min(seen) <= 1
 
     mlflow = task.tracking.client()
     run = mlflow.get_run(str(row["mlflow_run_id"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.model_config import tokenizer_for, train_tokenizer
 from veclip_pipelines.recipe import TrainingSettings
 from veclip_pipelines.training.batches import BatchPlan
+from veclip_pipelines.training.exposure import exposure_of, write_exposure
 from veclip_pipelines.training.group import Group
 from veclip_pipelines.training.loader import Loader, LoaderSettings
 from veclip_pipelines.training.loop import Trained, plan_of, train
@@ -110,6 +112,24 @@ def test_weights_change_how_often_a_sample_comes(tmp_path: Path) -> None:
     counts = np.bincount(seen, minlength=40)
     assert set(counts) == {1, 2}
     assert len(seen) == plan.counts(0).sum()
+
+
+@pytest.mark.parametrize("weight", [1.0, 1.5, 0.3])
+@pytest.mark.parametrize("steps", [0, 1, 7, 30])
+def test_exposure_is_what_the_batches_showed(tmp_path: Path, weight: float, steps: int) -> None:
+    samples = SampleFile(write_sample_file(tmp_path, 40, weight=weight))
+    plan = plan_of(samples, BRIEF)
+    batches = list(islice(plan.batches(), steps))
+    expected = np.bincount(np.concatenate([[], *(batch.numbers for batch in batches)]).astype(int), minlength=40)
+    seen = plan.seen(steps)
+    assert seen.total.tolist() == expected.tolist()
+    write_exposure(tmp_path, samples, seen)
+    ids = [samples.sample_id(number) for number in range(40)]
+    found = exposure_of(tmp_path, [*ids[:3], "f" * 32])
+    assert [found[sample_id].seen for sample_id in ids[:3]] == expected[:3].tolist()
+    assert "f" * 32 not in found
+    own = [batch.epoch for batch in batches for number in batch.numbers if number == 0]
+    assert found[ids[0]].last == sum(epoch == found[ids[0]].whole_epochs for epoch in own)
 
 
 def test_text_pooling_reads_the_end_token() -> None:
