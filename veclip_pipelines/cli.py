@@ -19,6 +19,7 @@ from veclip_pipelines.commands.evaluate import evaluate
 from veclip_pipelines.commands.experiment import experiment
 from veclip_pipelines.commands.export import export
 from veclip_pipelines.commands.materialize import materialize
+from veclip_pipelines.commands.trace import trace
 from veclip_pipelines.errors import VeclipError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -31,6 +32,7 @@ for command in (
     backfill,
     export,
     experiment,
+    trace,
     services.engines,
     services.serve,
     services.ui,

@@ -48,7 +48,7 @@ def print_rows(
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_printable(cell)) for cell in row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     out.print(table)
     out.print()
 
@@ -112,6 +112,6 @@ def describe_failure(done: RunDone) -> str:
     return f"{reason or 'the run failed'}\nThe whole log is in the Dagster UI (veclip ui), run {done.run_id}."
 
 
-def _printable(cell: object) -> str:
+def printable(cell: object) -> str:
     """Control characters and terminal escapes of foreign text are not sent to the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "�" for char in str(cell))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -14,10 +13,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation import scoreboard
+from veclip_pipelines.lineage.questions import Kind, Question, understand
+from veclip_pipelines.lineage.trace import trace
+from veclip_pipelines.lineage.tree import tree_of
 from veclip_pipelines.pictures import PictureError
 from veclip_pipelines.serving import crawl_pages, plots, samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
+from veclip_pipelines.serving.trace_page import environment, pictures_of
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.shards import read_ranges
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -41,11 +45,7 @@ def build_app(
     Args:
         hosts: names that a browser may have asked for: others are refused, so that no page elsewhere can rebind to us.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    templates = environment()
 
     def page(template: str, **values: Any) -> Response:
         return HTMLResponse(templates.get_template(template).render(**values), headers=_HEADERS)
@@ -124,6 +124,19 @@ def build_app(
         except OSError as error:
             raise HTTPException(404, "the experiment was not run here: make experiment") from error
 
+    def trace_page(request: Request) -> Response:
+        kind = request.query_params.get("as")
+        if kind is not None and kind not in set(Kind):
+            raise HTTPException(400, f"as is one of {', '.join(Kind)}")
+        what = request.query_params.get("of", "")
+        try:
+            # Of a file on this machine nothing is told here: only what the tables know is looked up.
+            question = Question(Kind(kind), what) if kind else understand(warehouse, what, files=False)
+            tree = tree_of(trace(warehouse, question))
+        except UsageError as error:
+            raise HTTPException(400, str(error)) from error
+        return page("trace.html", tree=tree, pictures={sha: f"/pictures/{sha}.jpg" for sha in pictures_of(tree)})
+
     def rejects(request: Request) -> Response:
         key = request.path_params["key"]
         return page("rejects.html", key=key, rows=crawl_pages.rejects_of(warehouse, key))
@@ -160,6 +173,7 @@ def build_app(
         "/scoreboard": scoreboard_page,
         "/scoreboard.png": scoreboard_plot,
         "/experiment.png": experiment_plot,
+        "/trace": trace_page,
         "/partitions/{key}": partition,
         "/pictures/{sha256}.jpg": picture,
         "/recipes/{name}": recipe,

@@ -1,0 +1,237 @@
+"""A trace from every end: what a person has at hand is understood, and both directions are told."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from builders import DropEntry, index, picture, write_drop
+from starlette.testclient import TestClient
+from training_jobs import RECIPE
+
+from veclip_pipelines.crawl.duplicates import find_duplicates
+from veclip_pipelines.errors import UsageError
+from veclip_pipelines.lineage.questions import Kind, Question, understand
+from veclip_pipelines.lineage.trace import trace
+from veclip_pipelines.lineage.tree import Branch, as_json, tree_of
+from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.recipe import TrainingSettings
+from veclip_pipelines.serving.app import build_app
+from veclip_pipelines.serving.trace_page import standalone_page
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
+from veclip_pipelines.tables.data_files import table_of, write_file
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.schemas import (
+    BENCHMARK_SCORES,
+    CHECKPOINTS,
+    CONCEPT_CAPTIONS,
+    CRAWL_DROPS,
+    ENGINES,
+    VECAP,
+)
+from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.training.exposure import write_exposure
+from veclip_pipelines.training.loop import plan_of
+from veclip_pipelines.training.samples import SampleFile, write_samples
+
+EVIL = "<script>alert(1)</script>"
+EYE, HAND = "e" * 32, "f" * 32
+CHECKPOINT, MLFLOW_RUN = "c" * 16, "a" * 32
+STEPS, TRAINING = 10, TrainingSettings(batch_size=4, steps=10)
+
+
+def put(warehouse: Warehouse, spec: TableSpec, engine: str, rows: list[dict[str, object]]) -> None:
+    partition = {"crawl_partition": "crawl-1", "engine_id": engine}
+    file = write_file(warehouse, spec, partition, "f", table_of(spec, rows))
+    kept = partition_files(warehouse.open(spec), partition)
+    replace_partition(warehouse, spec, partition, [file], expected=kept, properties={})
+
+
+def add(warehouse: Warehouse, spec: TableSpec, **row: object) -> None:
+    append_new(warehouse, spec, [row], properties={})
+
+
+@pytest.fixture
+def told(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> str:
+    """A small story from a crawl of eight samples to a score; the version of its training set."""
+    entries = [
+        DropEntry(f"text {number}", picture(number), url=f"https://www.pictures.example:443/{number}.png")
+        for number in range(6)
+    ]
+    entries += [DropEntry(EVIL, picture(0)), DropEntry("broken", b"no picture")]
+    index(warehouse, write_drop(tmp_path / "drop", entries), "crawl-1")
+    add(
+        warehouse, CRAWL_DROPS, crawl_partition="crawl-1", uri=str(tmp_path / "drop"), format="img2dataset", fingerprint="f", shards=1,
+        registered_by="someone", registered_at=datetime.now(UTC), state="active",
+    )  # fmt: skip
+    find_duplicates(warehouse, 6, properties={})
+    samples = read_rows(warehouse, "SELECT * FROM raw_crawl WHERE outcome = 'kept'", tables=["raw_crawl"])
+    for engine_id, profile, prompt in ((EYE, "eye", "concept@2"), (HAND, "hand", "fusion@1")):
+        add(
+            warehouse, ENGINES, engine_id=engine_id, profile=profile, kind="k", model=f"org/{profile}", revision="r1", prompt_name=prompt,
+            prompt_text=f"words of {prompt}", decoding="{}", code_version="1", library_versions="{}", first_used_at=datetime.now(UTC),
+        )  # fmt: skip
+    made: dict[str, object] = {"input_hash": "h", "outcome": "kept", "route": "engine", "attempts": 1}
+    pictures = {row["image_sha256"] for row in samples}
+    put(
+        warehouse, CONCEPT_CAPTIONS, EYE, [{"image_sha256": sha, "text": f"seen {sha[:6]}", **made} for sha in pictures]
+    )
+    fused = [
+        {"sample_id": row["sample_id"], "concept_engine_id": EYE, "text": f"fused {row['sample_id']}", **made}
+        for row in samples
+    ]
+    put(warehouse, VECAP, HAND, fused)
+    mix = resolve_mix(
+        warehouse,
+        RECIPE,
+        {
+            "main": [
+                ResolvedText(source="alt_text", probability=0.5),
+                ResolvedText(source="vecap", probability=0.5, engine_id=HAND, profile="hand"),
+            ]
+        },
+    )
+    version = make_training_set(warehouse, mix, input_versions(warehouse, mix), properties={}).set_version
+    folder = settings.checkpoints / CHECKPOINT
+    write_samples(warehouse, "r", version, folder / "samples.arrow")
+    shown = SampleFile(folder / "samples.arrow")
+    write_exposure(folder, shown, plan_of(shown, TRAINING).seen(STEPS))
+    add(
+        warehouse, CHECKPOINTS, checkpoint_id=CHECKPOINT, recipe="r", set_version=version, uri=str(folder), weights_sha256="d" * 64,
+        mlflow_run_id=MLFLOW_RUN, settings=json.dumps({"training": TRAINING.model_dump()}), samples=len(shown), steps=STEPS,
+        final_loss=1.0, trained_at=datetime.now(UTC),
+    )  # fmt: skip
+    add(
+        warehouse, BENCHMARK_SCORES, checkpoint_id=CHECKPOINT, recipe="r", benchmark="b", benchmark_sha256="b" * 64, metric="acc@1",
+        value=0.25, queries=4, code_version="1", scored_at=datetime.now(UTC),
+    )  # fmt: skip
+    return version
+
+
+def one(warehouse: Warehouse, column: str, where: str = "alt_text = 'text 2'") -> str:
+    return str(
+        read_rows(warehouse, f"SELECT {column} AS it FROM raw_crawl WHERE {where}", tables=["raw_crawl"])[0]["it"]
+    )
+
+
+def test_a_sample_backwards_and_forwards(warehouse: Warehouse, told: str) -> None:
+    sample_id = one(warehouse, "sample_id")
+    found = trace(warehouse, understand(warehouse, sample_id))
+    (row,) = found.samples
+    assert (found.question.kind, found.rows, row["alt_text"], row["url"]) == (
+        Kind.SAMPLE, 1, "text 2", "https://www.pictures.example:443/2.png",
+    )  # fmt: skip
+    with Path(row["shard_uri"]).open("rb") as shard:
+        shard.seek(row["image_offset"])
+        assert shard.read(row["image_length"]) == picture(2)
+    assert [item["text"] for item in row["vecap"]] == [f"fused {sample_id}"]
+    assert [item["engine_id"] for item in row["concept_captions"]] == [EYE]
+    assert {engine["prompt_text"] for engine in found.engines} == {"words of concept@2", "words of fusion@1"}
+    (used,) = row["training_sets"]
+    assert (used["recipe"], used["set_version"], used["probabilities"]) == ("r", told, [0.5, 0.5])
+    # Ten steps of four over seven samples: five whole epochs of two batches.
+    (seen,) = row["seen"]
+    assert (seen["checkpoint_id"], seen["expected"], seen["actual"]) == (CHECKPOINT, pytest.approx(40 / 7, abs=0.01), 5)
+    assert sum(seen["drawn"].values()) == 5
+    assert set(seen["drawn"]) <= {"alt_text", "vecap"}
+    assert [(item["recipe"], item["samples"]) for item in found.sets] == [("r", 1)]
+    assert [item["metric"] for item in found.scores] == ["acc@1"]
+
+
+def test_every_end_is_understood(tmp_path: Path, settings: Settings, warehouse: Warehouse, told: str) -> None:
+    (tmp_path / "it.png").write_bytes(picture(2))
+    (tmp_path / "fusion.yaml").write_text("name: fusion")
+    url = one(warehouse, "url")
+    asked = {
+        str(tmp_path / "it.png"): (Kind.PICTURE, 1),
+        one(warehouse, "image_sha256"): (Kind.PICTURE, 1),
+        url: (Kind.URL, 1),
+        "pictures.example": (Kind.DOMAIN, 8),
+        "WWW.pictures.example": (Kind.DOMAIN, 6),
+        one(warehouse, "sample_id"): (Kind.SAMPLE, 1),
+        "text 2": (Kind.TEXT, 1),
+        f"fused {one(warehouse, 'sample_id')}": (Kind.TEXT, 1),
+        f"seen {one(warehouse, 'image_sha256')[:6]}": (Kind.TEXT, 1),
+        "crawl-1": (Kind.PARTITION, 8),
+        EYE: (Kind.ENGINE, 13),
+        "hand": (Kind.ENGINE, 7),
+        "fusion@1": (Kind.PROMPT, 7),
+        str(tmp_path / "fusion.yaml"): (Kind.PROMPT, 7),
+        "r": (Kind.TRAINING_SET, 7),
+        f"r@{told}": (Kind.TRAINING_SET, 7),
+        told: (Kind.TRAINING_SET, 7),
+        CHECKPOINT: (Kind.CHECKPOINT, 7),
+        MLFLOW_RUN: (Kind.CHECKPOINT, 7),
+        "d" * 64: (Kind.CHECKPOINT, 7),
+        "r/b/acc@1": (Kind.SCORE, 7),
+    }
+    for what, (kind, rows) in asked.items():
+        found = trace(warehouse, understand(warehouse, what))
+        assert (what, found.question.kind, found.rows) == (what, kind, rows)
+        assert [(item["recipe"], item["set_version"]) for item in found.sets] == [("r", told)], what
+        assert [item["checkpoint_id"] for item in found.checkpoints] == [CHECKPOINT], what
+        assert [item["value"] for item in found.scores] == [0.25], what
+        assert json.dumps(as_json(found), default=str)
+
+
+def test_a_score_names_all_engines_behind_it(warehouse: Warehouse, told: str) -> None:
+    found = trace(warehouse, understand(warehouse, "r/b/acc@1"))
+    assert {row["profile"] for row in found.engines} == {"eye", "hand"}
+    assert [(row["crawl_partition"], row["kept"]) for row in found.partitions] == [("crawl-1", 7)]
+
+
+def test_a_picture_in_two_samples_and_its_near_ones(tmp_path: Path, warehouse: Warehouse, told: str) -> None:
+    sha256 = one(warehouse, "image_sha256", "alt_text = 'text 0'")
+    found = trace(warehouse, understand(warehouse, sha256))
+    assert {row["alt_text"] for row in found.samples} == {"text 0", EVIL}
+    # The same scene in other bytes, in no crawl: the crawl's own is near.
+    other = tmp_path / "other.jpg"
+    other.write_bytes(picture(0, kind="JPEG"))
+    found = trace(warehouse, understand(warehouse, str(other)))
+    assert found.rows == 0
+    assert sha256 in {row["image_sha256"] for row in found.near}
+    assert not found.is_empty()
+
+
+def test_what_nobody_knows(tmp_path: Path, warehouse: Warehouse, told: str) -> None:
+    for what in ("no such text", "https://nowhere.example/x", "nowhere.example", "0" * 32, "0" * 64, "x' OR 1=1 --"):
+        assert trace(warehouse, understand(warehouse, what)).is_empty(), what
+    with pytest.raises(UsageError, match="without model"):
+        understand(warehouse, str(tmp_path))
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(UsageError, match="neither a picture nor a prompt"):
+        understand(warehouse, str(tmp_path / "x.txt"))
+    with pytest.raises(UsageError, match="a score is named"):
+        trace(warehouse, Question(Kind.SCORE, "r"))
+    with pytest.raises(UsageError, match="name what to trace"):
+        understand(warehouse, " ")
+
+
+def test_a_rejected_row_says_why(warehouse: Warehouse, told: str) -> None:
+    found = trace(warehouse, understand(warehouse, "broken"))
+    assert found.samples[0]["reason"] == "not_a_picture"
+    assert "rejected: not_a_picture" in texts(tree_of(found))
+
+
+def test_pages_escape_strangers_texts(settings: Settings, warehouse: Warehouse, told: str) -> None:
+    found = trace(warehouse, Question(Kind.TEXT, EVIL))
+    page = standalone_page(warehouse, found)
+    assert "data:image/jpeg;base64," in page
+    client = TestClient(build_app(settings, warehouse), base_url="http://127.0.0.1:3080")
+    served = client.get("/trace", params={"of": EVIL})
+    for text in (page, served.text):
+        assert "<script" not in text
+        assert "&lt;script&gt;alert(1)" in text
+        assert CHECKPOINT in text
+    assert client.get(f"/pictures/{found.samples[0]['image_sha256']}.jpg").status_code == 200
+    assert client.get("/trace", params={"of": "x", "as": "nonsense"}).status_code == 400
+    # A file of this machine is nobody's question to the server.
+    assert "No table knows it" in client.get("/trace", params={"of": str(settings.home)}).text
+
+
+def texts(branch: Branch) -> str:
+    return "\n".join([branch.text, *(texts(item) for item in branch.branches)])
