@@ -28,7 +28,7 @@ from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file
 from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
-CODE_VERSION = "raw_crawl.2"
+CODE_VERSION = "raw_crawl.3"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -35,6 +36,14 @@ def sample_id_of(url: str | None, source_key: str, alt_text_raw: str, image_sha2
     return digest.hexdigest()[:32]
 
 
+def host_of(url: str | None) -> str | None:
+    """The host of a URL in small letters, without user and port; None where there is none."""
+    try:
+        return storable(urlsplit(url or "").hostname)
+    except ValueError:  # brackets that hold no address
+        return None
+
+
 @dataclass(frozen=True)
 class RowMaker:
     """Makes the rows of one shard.
@@ -59,6 +68,8 @@ class RowMaker:
         row: dict[str, object] = {
             "url": storable(entry.url),
             "page_url": storable(entry.page_url),
+            "url_host": host_of(entry.url),
+            "page_host": host_of(entry.page_url),
             "final_url": storable(entry.final_url),
             "alt_text": alt_text,
             "alt_text_raw": storable(entry.alt_text_raw),

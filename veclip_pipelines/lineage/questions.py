@@ -49,6 +49,8 @@ class Question:
     phash: str | None = None
 
 
+#: Few pictures are found elsewhere than at their url: this has no column of its own.
+_FINAL_HOST = "lower(regexp_extract(final_url, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
 #: Whether a table knows a value, by kind, in the order in which a name is tried.
 _KNOWN: dict[Kind, tuple[str, str]] = {
     Kind.SAMPLE: ("raw_crawl", "sample_id = $v"),
@@ -146,14 +148,9 @@ def condition_of(question: Question) -> Iterator[str]:
         case Kind.PAGE:
             yield "page_url = $v"
         case Kind.DOMAIN:
-            for column in ("url", "final_url", "page_url"):
-                yield f"{host_of(column)} = $v OR ends_with({host_of(column)}, '.' || $v)"
+            for host in ("url_host", "page_host", _FINAL_HOST):
+                yield f"{host} = $v OR ends_with({host}, '.' || $v)"
         case Kind.TEXT:
             yield from ("alt_text = $v", "alt_text_raw = $v")
         case Kind.PARTITION:
             yield "crawl_partition = $v"
-
-
-def host_of(column: str) -> str:
-    """SQL for the host of a URL, in small letters, without user and port."""
-    return f"lower(regexp_extract({column}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"

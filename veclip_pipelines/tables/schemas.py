@@ -94,11 +94,14 @@ RAW_CRAWL = table_spec(
         ),
         (pa.field("captions", pa.list_(_NAMED_TEXT)), "captions that the drop brought along, by their column"),
         text_column("extra", "the drop's other columns, JSON"),
+        text_column("url_host", "host of the url, in small letters: what a domain is looked up by"),
+        text_column("page_host", "host of the page_url"),
         *_OUTCOME_COLUMNS,
         _CRAWL_PARTITION,
     ],
     partition_by=("crawl_partition",),
     keys=("source_key", "source_uri"),
+    lookups=("sample_id", "image_sha256", "url", "page_url"),
 )
 
 _CAPTION_COLUMNS = [
@@ -126,6 +129,7 @@ CONCEPT_CAPTIONS = table_spec(
     [text_column("image_sha256", "the picture", required=True), *_CAPTION_COLUMNS],
     partition_by=("crawl_partition", "engine_id"),
     keys=("image_sha256",),
+    lookups=("image_sha256",),
 )
 
 VECAP = table_spec(
@@ -138,6 +142,7 @@ VECAP = table_spec(
     ],
     partition_by=("crawl_partition", "engine_id"),
     keys=("sample_id",),
+    lookups=("sample_id",),
 )
 
 DUPLICATE_PAIRS = table_spec(
@@ -165,6 +170,7 @@ DUPLICATES = table_spec(
         (pa.field("distance", pa.int32(), nullable=False), "bits in which its hash differs from the representative's"),
     ],
     keys=("sample_id",),
+    lookups=("image_sha256", "group_id"),
 )
 
 ENGINES = table_spec(
@@ -215,6 +221,7 @@ TRAINING_SETS = table_spec(
     ],
     partition_by=("recipe", "set_version"),
     keys=("sample_id",),
+    lookups=("sample_id",),
 )
 
 SET_PINS = table_spec(

@@ -9,13 +9,18 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table: its name, its full schema (partition columns last) and what one row is, column by column."""
+    """A table: its name, its full schema (partition columns last) and what one row is, column by column.
+
+    Attributes:
+        lookups: columns of which single values are looked up among all rows: each data file has a bloom filter for each.
+    """
 
     name: str
     row: str
     schema: pa.Schema
     partition_by: tuple[str, ...]
     keys: tuple[str, ...]
+    lookups: tuple[str, ...]
     descriptions: dict[str, str]
 
     @property
@@ -30,6 +35,7 @@ def table_spec(
     columns: list[tuple[pa.Field, str]],
     partition_by: tuple[str, ...] = (),
     keys: tuple[str, ...] = (),
+    lookups: tuple[str, ...] = (),
 ) -> TableSpec:
     return TableSpec(
         name=name,
@@ -37,6 +43,7 @@ def table_spec(
         schema=pa.schema([field for field, _ in columns]),
         partition_by=partition_by,
         keys=keys,
+        lookups=lookups,
         descriptions={field.name: description for field, description in columns},
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,19 @@ def test_a_column_of_nulls_keeps_its_type(warehouse: Warehouse) -> None:
     assert pq.read_schema(warehouse.path(VECAP, file.path)).field("detail").type == pa.string()
 
 
+def test_values_that_are_looked_up_are_found_by_bloom_filters(warehouse: Warehouse) -> None:
+    """Without reading a row: what is not there is excluded, what is there never."""
+    rows = [{"sample_id": f"s{number}", "input_hash": "h", "outcome": "kept"} for number in range(2000)]
+    file = write_file(warehouse, VECAP, PARTITION, "a", table_of(VECAP, rows))
+    with duckdb.connect() as connection:
+        for value, excluded in (("s17", False), ("s1999", False), ("nobody", True)):
+            probe = "SELECT bloom_filter_excludes FROM parquet_bloom_probe(?, 'sample_id', ?)"
+            found = connection.execute(probe, [warehouse.path(VECAP, file.path), value]).fetchall()
+            assert found == [(excluded,)]
+    for spec in TABLES.values():
+        assert set(spec.lookups) <= set(spec.file_schema.names)
+
+
 def test_rows_of_another_schema_are_refused(warehouse: Warehouse) -> None:
     with pytest.raises(VeclipError, match="do not have its schema"):
         write_file(warehouse, VECAP, PARTITION, "a", pa.table({"sample_id": ["s"]}))
@@ -32,7 +46,7 @@ def test_rows_of_another_schema_are_refused(warehouse: Warehouse) -> None:
 
 
 def test_a_full_disk_leaves_no_file_behind(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(writer: pq.ParquetWriter, table: pa.Table) -> None:
+    def full(writer: pq.ParquetWriter, table: pa.Table, rows: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(data_files.pq.ParquetWriter, "write", full)
