@@ -21,6 +21,7 @@ BENCHMARKS = (
     "loader",
     "train-step",
     "evaluation",
+    "trace",
 )
 
 

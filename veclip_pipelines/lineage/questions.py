@@ -49,14 +49,17 @@ class Question:
     phash: str | None = None
 
 
+_HOST_OF = "lower(regexp_extract({}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
 #: Few pictures are found elsewhere than at their url: this has no column of its own.
-_FINAL_HOST = "lower(regexp_extract(final_url, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
+_FINAL_HOST = _HOST_OF.format("final_url")
+#: A page's host is a short column that says where the page may stand: only there its address is read.
+_PAGE = f"page_host = {_HOST_OF.format('$v')} AND page_url = $v"
 #: Whether a table knows a value, by kind, in the order in which a name is tried.
 _KNOWN: dict[Kind, tuple[str, str]] = {
     Kind.SAMPLE: ("raw_crawl", "sample_id = $v"),
     Kind.PICTURE: ("raw_crawl", "image_sha256 = $v"),
     Kind.URL: ("raw_crawl", "url = $v OR final_url = $v"),
-    Kind.PAGE: ("raw_crawl", "page_url = $v"),
+    Kind.PAGE: ("raw_crawl", _PAGE),
     Kind.CHECKPOINT: ("checkpoints", "$v IN (checkpoint_id, weights_sha256, mlflow_run_id)"),
     Kind.ENGINE: ("engines", "$v IN (engine_id, profile)"),
     Kind.PROMPT: ("engines", "prompt_name = $v OR split_part(prompt_name, '@', 1) = $v"),
@@ -146,7 +149,7 @@ def condition_of(question: Question) -> Iterator[str]:
         case Kind.URL:
             yield from ("url = $v", "final_url = $v")
         case Kind.PAGE:
-            yield "page_url = $v"
+            yield _PAGE
         case Kind.DOMAIN:
             for host in ("url_host", "page_host", _FINAL_HOST):
                 yield f"{host} = $v OR ends_with({host}, '.' || $v)"

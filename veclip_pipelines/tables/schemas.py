@@ -101,7 +101,7 @@ RAW_CRAWL = table_spec(
     ],
     partition_by=("crawl_partition",),
     keys=("source_key", "source_uri"),
-    lookups=("sample_id", "image_sha256", "url", "page_url"),
+    lookups=("sample_id", "image_sha256", "url"),
 )
 
 _CAPTION_COLUMNS = [

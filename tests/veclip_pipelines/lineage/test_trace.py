@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from builders import DropEntry, index, picture, write_drop
+from drops import write_table
 from starlette.testclient import TestClient
 from training_jobs import RECIPE
 
@@ -209,6 +210,22 @@ def test_what_nobody_knows(tmp_path: Path, warehouse: Warehouse, told: str) -> N
         trace(warehouse, Question(Kind.SCORE, "r"))
     with pytest.raises(UsageError, match="name what to trace"):
         understand(warehouse, " ")
+
+
+def test_a_page_is_found_by_its_address(tmp_path: Path, warehouse: Warehouse) -> None:
+    page = "https://Shop.example:8080/vases?sort=price"
+    rows = [
+        {
+            "url": f"https://cdn.example/{number}.jpg",
+            "TEXT": f"vase {number}",
+            "page_url": page if number < 2 else f"{page}&p=2",
+        }
+        for number in range(3)
+    ]
+    index(warehouse, write_table(tmp_path / "list" / "t.parquet", rows), "list")
+    assert trace(warehouse, understand(warehouse, page)).rows == 2
+    assert trace(warehouse, understand(warehouse, "shop.example")).rows == 3
+    assert trace(warehouse, Question(Kind.PAGE, page.replace("https", "http"))).rows == 0
 
 
 def test_a_rejected_row_says_why(warehouse: Warehouse, told: str) -> None:

@@ -1,0 +1,139 @@
+"""A trace by sample, SHA-256, URL and domain over a generated warehouse, against reading the column that is asked for.
+
+Every sample has a concept caption and a VeCap. What the filters cost is measured on the write of a partition's rows, in turns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bench.report import Result
+from veclip_pipelines.lineage.questions import Kind, Question
+from veclip_pipelines.lineage.trace import trace
+from veclip_pipelines.tables.commit import partition_files, replace_partition
+from veclip_pipelines.tables.data_files import write_file
+from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.warehouse import Warehouse
+
+_PARTITION, _HOSTS, _ASKED, _ENGINE = 1_000_000, 20_000, 5, "e" * 32
+_HOST = f"'site' || (hash(n) % {_HOSTS}) || '.example'"
+_COLUMNS = {
+    "raw_crawl": {
+        "sample_id": "md5(n::VARCHAR)", "image_sha256": "sha256(n::VARCHAR)",
+        "url": f"'https://' || {_HOST} || '/' || md5((n + 7)::VARCHAR) || '.jpg'",
+        "url_host": _HOST,
+        "page_url": f"'https://' || {_HOST} || '/page/' || n // 5", "page_host": _HOST,
+        "alt_text": "'a text of some words, number ' || n",
+        "alt_text_raw": "'a text of some words, number ' || n", "source_key": "n::VARCHAR",
+        "shard_uri": "'/crawl/' || n // 10000 || '.tar'", "image_offset": "(n % 10000) * 20000", "image_length": "20000",
+        "media_type": "'image/jpeg'", "width": "256", "height": "256", "phash": "md5((n + 3)::VARCHAR)[:16]", "language": "'en'",
+        "flags": "[]::VARCHAR[]", "outcome": "'kept'",
+    },
+    "concept_captions": {
+        "image_sha256": "sha256(n::VARCHAR)", "text": "'seen of ' || n", "input_hash": "md5(n::VARCHAR)", "route": "'engine'",
+        "attempts": "1", "outcome": "'kept'",
+    },
+    "vecap": {
+        "sample_id": "md5(n::VARCHAR)", "text": "'fused of ' || n", "input_hash": "md5((n + 1)::VARCHAR)", "route": "'engine'",
+        "attempts": "1", "outcome": "'kept'", "concept_engine_id": f"'{_ENGINE}'",
+    },
+}  # fmt: skip
+
+
+def run(count: int = 100_000_000) -> tuple[Result, dict[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="veclip-bench-") as scratch:
+        warehouse = Warehouse.at(scratch)
+        for number, start in enumerate(range(0, count, _PARTITION)):
+            _add(warehouse, f"p{number:05d}", start, min(_PARTITION, count - start))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds = {
+            kind: _seconds(warehouse, kind, count) for kind in (Kind.SAMPLE, Kind.PICTURE, Kind.URL, Kind.DOMAIN)
+        }
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        naive = _naive(warehouse, count)
+        cost = _cost_of_filters(Path(scratch))
+    slowest = max(seconds[kind] for kind in (Kind.SAMPLE, Kind.PICTURE, Kind.URL))
+    details = {
+        **{f"seconds_{kind.value}": f"{value:.2f}" for kind, value in seconds.items()},
+        "seconds_reading_one_column": f"{naive:.2f}",
+        "peak_memory_mib": f"{peak / 1024:.0f} (before the traces {before / 1024:.0f})",
+        "cost_of_filters_on_writing_rows": f"{100 * (cost - 1):.1f} %",
+    }
+    peer = "reading raw_crawl's sample_id alone"
+    return Result("trace", "traces a second", count, 1 / slowest, 1 / naive, peer, naive / slowest), details
+
+
+def _add(warehouse: Warehouse, key: str, start: int, count: int) -> None:
+    for spec in (RAW_CRAWL, CONCEPT_CAPTIONS, VECAP):
+        partition = {"crawl_partition": key, "engine_id": _ENGINE}
+        partition = {column: partition[column] for column in spec.partition_by}
+        file = write_file(warehouse, spec, partition, "f", _rows(spec, start, count))
+        kept = partition_files(warehouse.open(spec), partition)
+        replace_partition(warehouse, spec, partition, [file], expected=kept, properties={})
+
+
+def _rows(spec: TableSpec, start: int, count: int) -> pa.Table:
+    made = _COLUMNS[spec.name]
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in made.items())
+    with duckdb.connect() as connection:
+        query = f"SELECT {columns} FROM (SELECT {start} + range AS n FROM range({count}))"  # noqa: S608
+        table = connection.sql(query).to_arrow_table()
+    arrays = [
+        table[field.name].cast(field.type) if field.name in made else pa.nulls(count, field.type)
+        for field in spec.file_schema
+    ]
+    return pa.table(arrays, schema=spec.file_schema)
+
+
+def _seconds(warehouse: Warehouse, kind: Kind, count: int) -> float:
+    """The median of traces of different rows, each found."""
+    taken = []
+    for number in range(_ASKED):
+        row = (2 * number + 1) * count // (2 * _ASKED)
+        value = _value(kind, row)
+        started = time.perf_counter()
+        found = trace(warehouse, Question(kind, value))
+        taken.append(time.perf_counter() - started)
+        assert found.samples[0]["vecap"], "a trace that found nothing is fast"
+    return statistics.median(taken)
+
+
+def _value(kind: Kind, row: int) -> str:
+    column = {Kind.SAMPLE: "sample_id", Kind.PICTURE: "image_sha256", Kind.URL: "url", Kind.DOMAIN: "url_host"}[kind]
+    with duckdb.connect() as connection:
+        sql = f"SELECT {_COLUMNS['raw_crawl'][column]} FROM (SELECT {row} AS n)"  # noqa: S608
+        return str(connection.execute(sql).fetchall()[0][0])
+
+
+def _naive(warehouse: Warehouse, count: int) -> float:
+    """One column of one table, read to the end: of the concatenation nothing is pushed down to the filters."""
+    with connect(warehouse, ["raw_crawl"]) as connection:
+        started = time.perf_counter()
+        found = connection.execute(
+            "SELECT count(*) FROM raw_crawl WHERE sample_id || '' = $v", {"v": _value(Kind.SAMPLE, count // 2)}
+        ).fetchall()
+        assert found == [(1,)]
+        return time.perf_counter() - started
+
+
+def _cost_of_filters(scratch: Path) -> float:
+    """How many times as long a partition's rows take to write with the filters as without."""
+    warehouse, rows = Warehouse.at(str(scratch / "cost")), _rows(RAW_CRAWL, 0, _PARTITION)
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(5):
+        for filtered in (True, False):
+            spec = RAW_CRAWL if filtered else dataclasses.replace(RAW_CRAWL, lookups=())
+            started = time.perf_counter()
+            write_file(warehouse, spec, {"crawl_partition": "p"}, f"{number}-{filtered}", rows)
+            taken[filtered].append(time.perf_counter() - started)
+    return statistics.median(taken[True]) / statistics.median(taken[False])
