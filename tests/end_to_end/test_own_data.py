@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -133,6 +134,23 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     scores = read_rows(cluster.warehouse, "SELECT metric, value FROM benchmark_scores", tables=["benchmark_scores"])
     assert {row["metric"]: row["value"] for row in scored["scores"]} == {row["metric"]: row["value"] for row in scores}
     assert "VeCLIP B/16" in (home / "reports" / "scoreboard.html").read_text()
+
+    # Any end of it leads to all others, through the command, and back to the picture's bytes.
+    traced = json.loads(cluster.veclip("trace", sets[0]["sample_id"], "--json").stdout)
+    (sample,), (seen,) = traced["samples"], traced["samples"][0]["seen"]
+    with Path(sample["shard_uri"]).open("rb") as shard:
+        shard.seek(sample["image_offset"])
+        assert hashlib.sha256(shard.read(sample["image_length"])).hexdigest() == sets[0]["image_sha256"]
+    assert (seen["checkpoint_id"], sum(seen["drawn"].values())) == (checkpoint["checkpoint_id"], seen["actual"])
+    assert abs(seen["expected"] - seen["actual"]) <= 1
+    assert {engine["profile"] for engine in traced["engines"]} == {"seer", "mine"}
+    assert len(traced["scores"]) == 6
+    of_weights = json.loads(cluster.veclip("trace", checkpoint["uri"], "--json").stdout)
+    assert [item["set_version"] for item in of_weights["sets"]] == [sets[0]["set_version"]]
+    page = tmp_path / "trace.html"
+    cluster.veclip("trace", "tiny/own/image_to_text_recall@1", "--html", str(page))
+    assert "checkpoint" in page.read_text("utf-8")
+    assert "no table knows" in cluster.veclip("trace", "nobody.example", succeeds=False).stdout
 
     # Nothing is stale now; an edited fusion prompt touches the fusion alone, and a recipe's schedule the training alone.
     assert stale(cluster) == {}
