@@ -15,6 +15,7 @@ from veclip_pipelines.commands import crawl, services
 from veclip_pipelines.commands.backfill import backfill
 from veclip_pipelines.commands.console import err, say
 from veclip_pipelines.commands.demo import demo
+from veclip_pipelines.commands.diff import diff
 from veclip_pipelines.commands.evaluate import evaluate
 from veclip_pipelines.commands.experiment import experiment
 from veclip_pipelines.commands.export import export
@@ -33,6 +34,7 @@ for command in (
     export,
     experiment,
     trace,
+    diff,
     services.engines,
     services.serve,
     services.ui,

@@ -169,6 +169,16 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     engines = read_rows(cluster.warehouse, "SELECT prompt_name FROM engines ORDER BY 1", tables=["engines"])
     assert [row["prompt_name"] for row in engines] == ["concept@2", "fusion@1", "fusion@2"]
     assert len(read_rows(cluster.warehouse, "SELECT * FROM vecap", tables=["vecap"])) == 20
+    ids = read_rows(
+        cluster.warehouse,
+        "SELECT engine_id FROM engines WHERE prompt_name LIKE 'fusion@%' ORDER BY prompt_name",
+        tables=["engines"],
+    )
+    compared = json.loads(cluster.veclip("diff", *(row["engine_id"] for row in ids), "--json").stdout)
+    assert (compared["kind"], compared["rows"]["both"]) == ("vecap", 10)
+    assert compared["rows"]["changed"] == sum(
+        example["left_text"] != example["right_text"] for example in compared["examples"]
+    )
 
 
 def test_a_failing_check_blocks_what_is_downstream(cluster: Installation, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
-"""A trace as a page: served, or as one file with its pictures in it."""
+"""Traces and comparisons as one file with its pictures in it, and the templates that served pages have, too."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jinja2
 
+from veclip_pipelines.lineage.diff import Diff
 from veclip_pipelines.lineage.trace import Trace
 from veclip_pipelines.lineage.tree import Branch, tree_of
 from veclip_pipelines.pictures import PictureError
@@ -27,10 +28,22 @@ def environment() -> jinja2.Environment:
 
 
 def standalone_page(warehouse: Warehouse, found: Trace) -> str:
-    """One self-contained HTML file; a picture that cannot be read any more is left out."""
+    """A trace as one self-contained HTML file."""
     tree = tree_of(found)
+    pictures = inline_pictures(warehouse, pictures_of(tree))
+    return environment().get_template("trace.html").render(tree=tree, pictures=pictures)
+
+
+def diff_page(warehouse: Warehouse, found: Diff) -> str:
+    """A comparison as one self-contained HTML file."""
+    pictures = inline_pictures(warehouse, (row["image_sha256"] for row in found.examples if row["image_sha256"]))
+    return environment().get_template("diff.html").render(diff=found, pictures=pictures)
+
+
+def inline_pictures(warehouse: Warehouse, wanted: Iterable[str]) -> dict[str, str]:
+    """Small pictures as data: addresses, by SHA-256; one that cannot be read any more is left out."""
     pictures = {}
-    for sha256 in set(pictures_of(tree)):
+    for sha256 in set(wanted):
         place = samples.find_picture(warehouse, sha256)
         if place is None:
             continue
@@ -39,7 +52,7 @@ def standalone_page(warehouse: Warehouse, found: Trace) -> str:
         except (PictureError, OSError):
             continue
         pictures[sha256] = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-    return environment().get_template("trace.html").render(tree=tree, pictures=pictures)
+    return pictures
 
 
 def pictures_of(branch: Branch) -> Iterator[str]:

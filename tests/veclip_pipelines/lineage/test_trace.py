@@ -3,114 +3,28 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from builders import DropEntry, index, picture, write_drop
+from builders import index, picture
 from drops import write_table
+from lineage_story import CHECKPOINT, EVIL, EYE, MLFLOW_RUN, tell
 from starlette.testclient import TestClient
-from training_jobs import RECIPE
 
-from veclip_pipelines.crawl.duplicates import find_duplicates
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import Kind, Question, understand
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import Branch, as_json, tree_of
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
-from veclip_pipelines.recipe import TrainingSettings
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.serving.trace_page import standalone_page
 from veclip_pipelines.settings import Settings
-from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
-from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import (
-    BENCHMARK_SCORES,
-    CHECKPOINTS,
-    CONCEPT_CAPTIONS,
-    CRAWL_DROPS,
-    ENGINES,
-    VECAP,
-)
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.training.exposure import write_exposure
-from veclip_pipelines.training.loop import plan_of
-from veclip_pipelines.training.samples import SampleFile, write_samples
-
-EVIL = "<script>alert(1)</script>"
-EYE, HAND = "e" * 32, "f" * 32
-CHECKPOINT, MLFLOW_RUN = "c" * 16, "a" * 32
-STEPS, TRAINING = 10, TrainingSettings(batch_size=4, steps=10)
-
-
-def put(warehouse: Warehouse, spec: TableSpec, engine: str, rows: list[dict[str, object]]) -> None:
-    partition = {"crawl_partition": "crawl-1", "engine_id": engine}
-    file = write_file(warehouse, spec, partition, "f", table_of(spec, rows))
-    kept = partition_files(warehouse.open(spec), partition)
-    replace_partition(warehouse, spec, partition, [file], expected=kept, properties={})
-
-
-def add(warehouse: Warehouse, spec: TableSpec, **row: object) -> None:
-    append_new(warehouse, spec, [row], properties={})
 
 
 @pytest.fixture
 def told(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> str:
-    """A small story from a crawl of eight samples to a score; the version of its training set."""
-    entries = [
-        DropEntry(f"text {number}", picture(number), url=f"https://www.pictures.example:443/{number}.png")
-        for number in range(6)
-    ]
-    entries += [DropEntry(EVIL, picture(0)), DropEntry("broken", b"no picture")]
-    index(warehouse, write_drop(tmp_path / "drop", entries), "crawl-1")
-    add(
-        warehouse, CRAWL_DROPS, crawl_partition="crawl-1", uri=str(tmp_path / "drop"), format="img2dataset", fingerprint="f", shards=1,
-        registered_by="someone", registered_at=datetime.now(UTC), state="active",
-    )  # fmt: skip
-    find_duplicates(warehouse, 6, properties={})
-    samples = read_rows(warehouse, "SELECT * FROM raw_crawl WHERE outcome = 'kept'", tables=["raw_crawl"])
-    for engine_id, profile, prompt in ((EYE, "eye", "concept@2"), (HAND, "hand", "fusion@1")):
-        add(
-            warehouse, ENGINES, engine_id=engine_id, profile=profile, kind="k", model=f"org/{profile}", revision="r1", prompt_name=prompt,
-            prompt_text=f"words of {prompt}", decoding="{}", code_version="1", library_versions="{}", first_used_at=datetime.now(UTC),
-        )  # fmt: skip
-    made: dict[str, object] = {"input_hash": "h", "outcome": "kept", "route": "engine", "attempts": 1}
-    pictures = {row["image_sha256"] for row in samples}
-    put(
-        warehouse, CONCEPT_CAPTIONS, EYE, [{"image_sha256": sha, "text": f"seen {sha[:6]}", **made} for sha in pictures]
-    )
-    fused = [
-        {"sample_id": row["sample_id"], "concept_engine_id": EYE, "text": f"fused {row['sample_id']}", **made}
-        for row in samples
-    ]
-    put(warehouse, VECAP, HAND, fused)
-    mix = resolve_mix(
-        warehouse,
-        RECIPE,
-        {
-            "main": [
-                ResolvedText(source="alt_text", probability=0.5),
-                ResolvedText(source="vecap", probability=0.5, engine_id=HAND, profile="hand"),
-            ]
-        },
-    )
-    version = make_training_set(warehouse, mix, input_versions(warehouse, mix), properties={}).set_version
-    folder = settings.checkpoints / CHECKPOINT
-    write_samples(warehouse, "r", version, folder / "samples.arrow")
-    shown = SampleFile(folder / "samples.arrow")
-    write_exposure(folder, shown, plan_of(shown, TRAINING).seen(STEPS))
-    add(
-        warehouse, CHECKPOINTS, checkpoint_id=CHECKPOINT, recipe="r", set_version=version, uri=str(folder), weights_sha256="d" * 64,
-        mlflow_run_id=MLFLOW_RUN, settings=json.dumps({"training": TRAINING.model_dump()}), samples=len(shown), steps=STEPS,
-        final_loss=1.0, trained_at=datetime.now(UTC),
-    )  # fmt: skip
-    add(
-        warehouse, BENCHMARK_SCORES, checkpoint_id=CHECKPOINT, recipe="r", benchmark="b", benchmark_sha256="b" * 64, metric="acc@1",
-        value=0.25, queries=4, code_version="1", scored_at=datetime.now(UTC),
-    )  # fmt: skip
-    return version
+    return tell(tmp_path, settings, warehouse)
 
 
 def one(warehouse: Warehouse, column: str, where: str = "alt_text = 'text 2'") -> str:
