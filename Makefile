@@ -24,7 +24,7 @@ models: setup ## Convert the demo's models to safetensors, once
 demo: models ## Run the main job on the sample crawl
 	$(BIN)/veclip demo
 
-experiment: setup ## Measure the paper's claim on generated scenes: 33 trainings, some half an hour on 2 cores; goes on where it was stopped
+experiment: setup ## Measure the paper's claim on generated scenes: 33 trainings, some 40 minutes on 2 cores; goes on where it was stopped
 	$(BIN)/veclip experiment
 
 ui: setup ## Run the Dagster UI, its daemon, the Dask cluster, MLflow's UI and veclip serve; Ctrl-C stops them all
