@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from veclip_pipelines.tables.query import read_rows
@@ -114,20 +115,27 @@ def plot(ours: Sequence[Row], paper: Sequence[Row]) -> bytes:
         panel.set(
             title=title, xlabel=f"{retrieval or 'I2T'}, R@1 in %", ylabel=f"{recognition or 'zero-shot'}, acc@1 in %"
         )
-        for row in rows:
-            x, y = row.scores.get(retrieval or "", 0.0), row.scores.get(recognition or "", 0.0)
+        points = [(row.scores.get(retrieval or "", 0.0), row.scores.get(recognition or "", 0.0)) for row in rows]
+        for row, (x, y) in zip(rows, points, strict=True):
             marker = "o" if "CLIP" not in row.model or "Ve" in row.model else "s"
             panel.plot([x], [y], marker, color=colour, markersize=6)
-            panel.annotate(
-                f"{row.model} {row.data}" if rows is paper else row.model,
-                (x, y),
-                (4, 3),
-                textcoords="offset points",
-                fontsize=6,
-            )
+        panel.margins(x=0.05)
+        panel.set_xlim(right=panel.get_xlim()[1] + 0.35 * (panel.get_xlim()[1] - panel.get_xlim()[0]))  # for the names
+        _name(panel, [f"{row.model} {row.data}" if rows is paper else row.model for row in rows], points)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def _name(panel: Axes, names: Sequence[str], points: Sequence[tuple[float, float]]) -> None:
+    """Names the points, save those that stand where another's name is: of thirty runs that are alike some names will do."""
+    (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
+    named: list[tuple[float, float]] = []
+    for name, (x, y) in zip(names, points, strict=True):
+        place = ((x - left) / (right - left), (y - low) / (high - low))
+        if all(abs(place[0] - other[0]) > 0.3 or abs(place[1] - other[1]) > 0.035 for other in named):
+            named.append(place)
+            panel.annotate(name, (x, y), (4, 3), textcoords="offset points", fontsize=6)
 
 
 def page(ours: Sequence[Row], paper: Sequence[Row]) -> str:
