@@ -36,9 +36,9 @@ CHECKPOINT, MLFLOW_RUN = "c" * 16, "a" * 32
 STEPS, TRAINING = 10, TrainingSettings(batch_size=4, steps=10)
 
 
-def put(warehouse: Warehouse, spec: TableSpec, engine: str, rows: list[dict[str, object]]) -> None:
+def put(warehouse: Warehouse, spec: TableSpec, engine: str, rows: list[dict[str, object]], name: str = "f") -> None:
     partition = {"crawl_partition": "crawl-1", "engine_id": engine}
-    file = write_file(warehouse, spec, partition, "f", table_of(spec, rows))
+    file = write_file(warehouse, spec, partition, name, table_of(spec, rows))
     kept = partition_files(warehouse.open(spec), partition)
     replace_partition(warehouse, spec, partition, [file], expected=kept, properties={})
 
@@ -47,7 +47,7 @@ def add(warehouse: Warehouse, spec: TableSpec, **row: object) -> None:
     append_new(warehouse, spec, [row], properties={})
 
 
-def tell(folder: Path, settings: Settings, warehouse: Warehouse) -> str:
+def tell(folder: Path, settings: Settings, warehouse: Warehouse, weights_sha256: str = "d" * 64) -> str:
     """Writes the story; the version of its training set."""
     entries = [
         DropEntry(f"text {number}", picture(number), url=f"https://www.pictures.example:443/{number}.png")
@@ -82,7 +82,7 @@ def tell(folder: Path, settings: Settings, warehouse: Warehouse) -> str:
     shown = SampleFile(folder / "samples.arrow")
     write_exposure(folder, shown, plan_of(shown, TRAINING).seen(STEPS))
     add(
-        warehouse, CHECKPOINTS, checkpoint_id=CHECKPOINT, recipe="r", set_version=version, uri=str(folder), weights_sha256="d" * 64,
+        warehouse, CHECKPOINTS, checkpoint_id=CHECKPOINT, recipe="r", set_version=version, uri=str(folder), weights_sha256=weights_sha256,
         mlflow_run_id=MLFLOW_RUN, settings=json.dumps({"training": TRAINING.model_dump()}), samples=len(shown), steps=STEPS,
         final_loss=1.0, trained_at=datetime.now(UTC),
     )  # fmt: skip

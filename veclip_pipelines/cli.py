@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from veclip_pipelines import __version__
 from veclip_pipelines.commands import crawl, services
+from veclip_pipelines.commands.audit import audit
 from veclip_pipelines.commands.backfill import backfill
 from veclip_pipelines.commands.console import err, say
 from veclip_pipelines.commands.demo import demo
@@ -35,6 +36,7 @@ for command in (
     experiment,
     trace,
     diff,
+    audit,
     services.engines,
     services.serve,
     services.ui,

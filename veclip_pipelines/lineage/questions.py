@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.pictures import PictureError, decode, perceptual_hash
+from veclip_pipelines.pictures import PictureError, examine
 from veclip_pipelines.tables.query import connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -129,7 +129,7 @@ def _of_path(path: Path) -> Question:
         return Question(Kind.CHECKPOINT, _sha256(path))
     data = path.read_bytes()
     try:
-        return Question(Kind.PICTURE, hashlib.sha256(data).hexdigest(), perceptual_hash(decode(data)))
+        return Question(Kind.PICTURE, hashlib.sha256(data).hexdigest(), examine(data).phash)
     except PictureError as error:
         raise UsageError(f"{path} is neither a picture nor a prompt file (.yaml): {error}") from error
 

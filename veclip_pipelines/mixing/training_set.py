@@ -14,7 +14,7 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mixing.selection import select_rows
 from veclip_pipelines.recipe import Condition, Filters, Part, Recipe, TextSourceName
 from veclip_pipelines.tables.commit import partition_files, replace_partition
-from veclip_pipelines.tables.data_files import find_file, write_file
+from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_table, read_pins, write_pins
 from veclip_pipelines.tables.query import connect, content_version
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, KEPT, RAW_CRAWL, TRAINING_SETS, VECAP
@@ -234,13 +234,24 @@ def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> 
     Raises:
         VeclipError: there is no such set, or pinned files are gone.
     """
-    pins = read_pins(warehouse, recipe, set_version)
     scratch = Warehouse.at(str(path.parent / f".rebuild-{set_version}"))
-    partition = {"recipe": recipe, "set_version": set_version}
-    with connect_pinned(warehouse, pins.tables) as connection:
-        parts = Mix.from_json(recipe, pins.mix).parts
-        rows = select_rows(connection, parts).to_arrow_reader(_ROWS).cast(TRAINING_SETS.file_schema)
-        made = write_file(scratch, TRAINING_SETS, partition, "set", rows)
+    made = _made_again(warehouse, recipe, set_version, scratch)
     Path(scratch.path(TRAINING_SETS, made.path)).replace(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def rebuild_content(warehouse: Warehouse, recipe: str, set_version: str, folder: Path) -> str:
+    """The content_version of a set that is made again from its pins, in a folder of its own. Errors as :func:`rebuild`."""
+    scratch, partition = Warehouse.at(str(folder)), {"recipe": recipe, "set_version": set_version}
+    made = _made_again(warehouse, recipe, set_version, scratch)
+    replace_partition(scratch, TRAINING_SETS, partition, [made], expected=frozenset(), properties={})
+    return content_version(scratch, TRAINING_SETS, partition)[0]
+
+
+def _made_again(warehouse: Warehouse, recipe: str, set_version: str, scratch: Warehouse) -> DataFile:
+    pins = read_pins(warehouse, recipe, set_version)
+    with connect_pinned(warehouse, pins.tables) as connection:
+        parts = Mix.from_json(recipe, pins.mix).parts
+        rows = select_rows(connection, parts).to_arrow_reader(_ROWS).cast(TRAINING_SETS.file_schema)
+        return write_file(scratch, TRAINING_SETS, {"recipe": recipe, "set_version": set_version}, "set", rows)

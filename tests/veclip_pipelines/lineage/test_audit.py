@@ -1,0 +1,156 @@
+"""An audit of a sound warehouse finds nothing, and each fault is found by the check that is for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from lineage_story import CHECKPOINT, EYE, HAND, MLFLOW_RUN, add, put, tell
+
+from veclip_pipelines.lineage.audit import audit
+from veclip_pipelines.lineage.provenance import Provenance, record
+from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.warehouse import Warehouse
+
+WEIGHTS = b"weights"
+
+
+def note(
+    warehouse: Warehouse, asset: str, kept: int, rejected: int, rows_in: int | None = None, engine: str = ""
+) -> None:
+    record(
+        warehouse,
+        Provenance(
+            asset=asset, partition="crawl-1", run_id=f"run-{asset}-{kept}-{rejected}", inputs={"engine": engine} if engine else {},
+            data_version="d", delta_version=1, files=[], rows_in=kept + rejected if rows_in is None else rows_in, rows_kept=kept,
+            rows_rejected=rejected, seconds=1.0, code_version="1", launched_by="someone",
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def sound(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> Settings:
+    tell(tmp_path, settings, warehouse, weights_sha256=hashlib.sha256(WEIGHTS).hexdigest())
+    (settings.checkpoints / CHECKPOINT / "model.safetensors").write_bytes(WEIGHTS)
+    note(warehouse, "raw_crawl", 7, 1)
+    note(warehouse, "concept_captions", 6, 0, engine=EYE)
+    note(warehouse, "vecap", 7, 0, engine=HAND)
+    return settings
+
+
+def found(warehouse: Warehouse, **options: int) -> set[tuple[str, str]]:
+    return {(item.check, item.what) for item in audit(warehouse, None, **options).findings}
+
+
+def test_a_sound_warehouse(sound: Settings, warehouse: Warehouse) -> None:
+    report = audit(warehouse, None, sample=100)
+    assert report.findings == []
+    assert report.checked == {
+        "rows in are rows kept and rejects": 3,
+        "every caption's picture or sample exists": 13,
+        "every engine is explained": 3,
+        "every training set's rows and pins are there": 1,
+        "every checkpoint's weights are those that were noted": 1,
+        "every score's checkpoint exists": 1,
+        "no data file is missing": report.checked["no data file is missing"],
+        "rows that were drawn are true to the bytes": 7,
+    }
+    assert report.checked["no data file is missing"] > 8
+
+
+def lost_rows(settings: Settings, warehouse: Warehouse) -> None:
+    note(warehouse, "raw_crawl", 6, 1, rows_in=9)
+
+
+def orphan_captions(settings: Settings, warehouse: Warehouse) -> None:
+    rows = read_rows(warehouse, "SELECT * FROM concept_captions", tables=["concept_captions"])
+    texts: list[dict[str, object]] = [
+        {"image_sha256": row["image_sha256"], "text": row["text"], "input_hash": "h", "outcome": "kept"} for row in rows
+    ]
+    stray: dict[str, object] = {"image_sha256": "0" * 64, "text": "t", "input_hash": "h", "outcome": "kept"}
+    put(warehouse, CONCEPT_CAPTIONS, EYE, [*texts, stray], "g")
+
+
+def unknown_engine(settings: Settings, warehouse: Warehouse) -> None:
+    sample = read_rows(warehouse, "SELECT sample_id FROM vecap LIMIT 1", tables=["vecap"])[0]["sample_id"]
+    put(warehouse, VECAP, "1" * 32, [{"sample_id": sample, "text": "t", "input_hash": "h", "outcome": "kept"}])
+
+
+def lost_pin(settings: Settings, warehouse: Warehouse) -> None:
+    pinned = json.loads(read_rows(warehouse, "SELECT files FROM set_pins", tables=["set_pins"])[0]["files"])
+    Path(warehouse.path(VECAP, pinned["vecap"]["files"][0])).unlink()
+
+
+def tampered_pin(settings: Settings, warehouse: Warehouse) -> None:
+    """A text is written over, in place, beside Delta."""
+    pinned = json.loads(read_rows(warehouse, "SELECT files FROM set_pins", tables=["set_pins"])[0]["files"])
+    path = warehouse.path(VECAP, pinned["vecap"]["files"][0])
+    table = pq.read_table(path, partitioning=None)
+    texts = ["another text", *table["text"].to_pylist()[1:]]
+    pq.write_table(table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), [texts]), path)
+
+
+def other_weights(settings: Settings, warehouse: Warehouse) -> None:
+    (settings.checkpoints / CHECKPOINT / "model.safetensors").write_bytes(b"others")
+
+
+def lost_weights(settings: Settings, warehouse: Warehouse) -> None:
+    (settings.checkpoints / CHECKPOINT / "model.safetensors").unlink()
+
+
+def score_of_nothing(settings: Settings, warehouse: Warehouse) -> None:
+    add(
+        warehouse, BENCHMARK_SCORES, checkpoint_id="nobody", recipe="r", benchmark="b", benchmark_sha256="b" * 64, metric="acc@1",
+        value=0.25, queries=4, code_version="1", scored_at=datetime.now(UTC),
+    )  # fmt: skip
+
+
+def changed_shard(settings: Settings, warehouse: Warehouse) -> None:
+    row = read_rows(warehouse, "SELECT * FROM raw_crawl WHERE outcome = 'kept' LIMIT 1", tables=["raw_crawl"])[0]
+    with Path(row["shard_uri"]).open("r+b") as shard:
+        shard.seek(row["image_offset"])
+        shard.write(b"\0" * 8)
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "what"),
+    [
+        (lost_rows, "counts", "9 rows in, 6 kept and 1 rejected"),
+        (lost_rows, "counts", "the table holds 7 rows kept and 1 rejected; the materialisation noted 6 and 1"),
+        (orphan_captions, "captions", "1 rows are about what raw_crawl does not hold; is the partition stale?"),
+        (unknown_engine, "engines", f"1 rows name engine {'1' * 32}, which engines lacks"),
+        (lost_pin, "pins", "is gone: the set cannot be made again"),
+        (lost_pin, "files", "the table names it, and it is not there"),
+        (tampered_pin, "pins", "made again it has content"),
+        (tampered_pin, "files", "bytes, and had"),
+        (other_weights, "checkpoints", "the weights have SHA-256"),
+        (lost_weights, "checkpoints", "model.safetensors is gone"),
+        (score_of_nothing, "scores", "1 scores of checkpoint nobody, which checkpoints lacks"),
+        (changed_shard, "sample", "the bytes it points to have SHA-256"),
+    ],
+)
+def test_faults_are_found(
+    sound: Settings, warehouse: Warehouse, fault: Callable[[Settings, Warehouse], None], check: str, what: str
+) -> None:
+    fault(sound, warehouse)
+    assert any(item[0] == check and what in item[1] for item in found(warehouse, sample=100))
+
+
+def test_a_checkpoint_and_its_run(tmp_path: Path, sound: Settings, warehouse: Warehouse) -> None:
+    tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
+    (finding,) = audit(warehouse, tracking).findings
+    assert f"MLflow has no run {MLFLOW_RUN}" in finding.what
+
+
+def test_names_of_columns(warehouse: Warehouse) -> None:
+    """An empty warehouse is sound."""
+    assert audit(warehouse, None, sample=5).findings == []
+    assert warehouse.open(RAW_CRAWL) is None

@@ -1,0 +1,36 @@
+"""veclip audit: whether the warehouse is what it says it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from veclip_pipelines.commands import context
+from veclip_pipelines.commands.console import print_json, print_rows, say
+from veclip_pipelines.lineage.audit import audit as look
+from veclip_pipelines.mlflow_tracking import Tracking
+
+
+def audit(
+    sample: Annotated[int, typer.Option(min=0, help="Rows to draw and to follow to their picture's bytes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which rows are drawn.")] = 0,
+    rebuild: Annotated[bool, typer.Option(help="Make each training set again from its pins, and compare.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check the whole warehouse: counts, captions, engines, training sets, checkpoints, scores, files. Exit 1 on a finding."""
+    settings = context.settings()
+    tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
+    found = look(context.warehouse(), tracking, sample=sample, rebuild=rebuild, seed=seed)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+    else:
+        checked: list[list[object]] = [[name, count] for name, count in found.checked.items()]
+        print_rows("Checked", ("check", "looked at"), checked, numbers=("looked at",))
+        if found.findings:
+            rows: list[list[object]] = [[item.check, item.where, item.what] for item in found.findings]
+            print_rows("Findings", ("check", "where", "what"), rows)
+        say(f"{len(found.findings)} findings")
+    if found.findings:
+        raise typer.Exit(1)

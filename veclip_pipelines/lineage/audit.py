@@ -1,0 +1,135 @@
+"""Whether the warehouse is what it says it is: each check reads tables and files, changes nothing, and names what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from veclip_pipelines.lineage.audit_files import check_checkpoints, check_files, check_pins
+from veclip_pipelines.lineage.audit_rows import check_sample
+from veclip_pipelines.lineage.auditing import Audited, Finding
+from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.tables.warehouse import Warehouse
+
+#: Tables whose rows a provenance row counts, with what tells their partitions apart.
+_COUNTED = {
+    "raw_crawl": ("crawl_partition", None),
+    "concept_captions": ("crawl_partition", "engine_id"),
+    "vecap": ("crawl_partition", "engine_id"),
+}
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        checked: for each check, on how many things it looked.
+    """
+
+    findings: list[Finding]
+    checked: dict[str, int]
+
+
+def audit(
+    warehouse: Warehouse, tracking: Tracking | None, *, sample: int = 0, rebuild: bool = True, seed: int = 0
+) -> AuditReport:
+    """Runs all checks.
+
+    Args:
+        tracking: where MLflow's runs are; without it checkpoints are not held against theirs.
+        sample: rows that are drawn and followed to their picture's bytes.
+        rebuild: whether each training set is made again, and compared.
+    """
+    about = Audited(warehouse, tracking)
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "rows in are rows kept and rejects": lambda: check_counts(about),
+        "every caption's picture or sample exists": lambda: check_captions(about),
+        "every engine is explained": lambda: check_engines(about),
+        "every training set's rows and pins are there": lambda: check_pins(about, rebuild=rebuild),
+        "every checkpoint's weights are those that were noted": lambda: check_checkpoints(about),
+        "every score's checkpoint exists": lambda: check_scores(about),
+        "no data file is missing": lambda: check_files(about),
+    }
+    if sample:
+        checks["rows that were drawn are true to the bytes"] = lambda: check_sample(about, sample, seed)
+    findings, checked = [], {}
+    for name, check in checks.items():
+        before = about.looked_at
+        findings += list(check())
+        checked[name] = about.looked_at - before
+    return AuditReport(findings, checked)
+
+
+def check_counts(about: Audited) -> Iterator[Finding]:
+    """The newest materialisation of each partition: its sum is right, and the table holds what it says, in the files that it names."""
+    for row in _newest_materialisations(about):
+        about.look()
+        where = "/".join(str(part) for part in (row["asset"], row["partition"], row["engine"]) if part)
+        if row["rows_in"] != row["rows_kept"] + row["rows_rejected"] and row["asset"] != "benchmark_scores":
+            yield Finding(
+                "counts",
+                where,
+                f"{row['rows_in']} rows in, {row['rows_kept']} kept and {row['rows_rejected']} rejected",
+            )
+        counted = about.counts.get((row["asset"], row["partition"], row["engine"] or ""))
+        if row["asset"] in _COUNTED:
+            kept, rejected = counted or (0, 0)
+            if (kept, rejected) != (row["rows_kept"], row["rows_rejected"]):
+                noted = f"the materialisation noted {row['rows_kept']} and {row['rows_rejected']}"
+                yield Finding("counts", where, f"the table holds {kept} rows kept and {rejected} rejected; {noted}")
+
+
+def _newest_materialisations(about: Audited) -> list[dict[str, Any]]:
+    return about.ask(
+        "SELECT asset, partition, rows_in, rows_kept, rows_rejected, "
+        "CASE WHEN asset IN ('concept_captions', 'vecap') THEN json_extract_string(inputs, '$.engine') END AS engine FROM provenance "
+        "QUALIFY row_number() OVER (PARTITION BY asset, partition, engine ORDER BY recorded_at DESC) = 1 ORDER BY ALL"
+    )
+
+
+def check_captions(about: Audited) -> Iterator[Finding]:
+    """No caption without what it describes. Captions of a partition that was replaced since are stale, and said to be."""
+    for table, key in (("concept_captions", "image_sha256"), ("vecap", "sample_id")):
+        about.look(sum(kept + rejected for (name, _, _), (kept, rejected) in about.counts.items() if name == table))
+        rows = about.ask(
+            f"SELECT crawl_partition, engine_id, count(*) AS n FROM {table} WHERE {key} NOT IN "  # noqa: S608
+            f"(SELECT {key} FROM raw_crawl WHERE {key} IS NOT NULL) GROUP BY ALL ORDER BY ALL"
+        )
+        for row in rows:
+            where = f"{table}/{row['crawl_partition']}/{row['engine_id']}"
+            yield Finding(
+                "captions", where, f"{row['n']} rows are about what raw_crawl does not hold; is the partition stale?"
+            )
+
+
+def check_engines(about: Audited) -> Iterator[Finding]:
+    """Each engine_id that a row names has a row in engines."""
+    for table, column in (("concept_captions", "engine_id"), ("vecap", "engine_id"), ("vecap", "concept_engine_id")):
+        rows = about.ask(
+            f"SELECT {column} AS engine, count(*) AS n FROM {table} WHERE {column} IS NOT NULL GROUP BY 1"  # noqa: S608
+        )
+        known = {row["engine_id"] for row in about.ask("SELECT engine_id FROM engines")}
+        for row in rows:
+            about.look()
+            if row["engine"] not in known:
+                yield Finding(
+                    "engines", f"{table}.{column}", f"{row['n']} rows name engine {row['engine']}, which engines lacks"
+                )
+
+
+def check_scores(about: Audited) -> Iterator[Finding]:
+    """Each score is of a checkpoint that the tables know."""
+    rows = about.ask(
+        "SELECT s.checkpoint_id, s.recipe, count(*) AS n, bool_or(c.checkpoint_id IS NOT NULL) AS known FROM benchmark_scores s "
+        "LEFT JOIN checkpoints c USING (checkpoint_id) GROUP BY ALL ORDER BY ALL"
+    )
+    for row in rows:
+        about.look(row["n"])
+        if not row["known"]:
+            yield Finding(
+                "scores",
+                row["recipe"],
+                f"{row['n']} scores of checkpoint {row['checkpoint_id']}, which checkpoints lacks",
+            )
