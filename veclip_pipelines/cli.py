@@ -66,8 +66,9 @@ def root(
 
 def main() -> None:
     """Entry point: a VeclipError is told in words, anything else is a bug and shows its traceback."""
-    # A polite end is an end like Ctrl-C: what was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A polite end is an end like Ctrl-C: what was started is stopped. nohup and & leave SIGINT ignored, and a cancel would be lost.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         app()
     except VeclipError as error:
