@@ -12,6 +12,7 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, say
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.export.rows import note_export
 from veclip_pipelines.tables.query import read_rows
 
 
@@ -35,6 +36,7 @@ def export(
     warehouse = context.warehouse()
     version = set_version or _newest(recipe)
     target = target.expanduser().resolve()
+    note_export(warehouse, recipe, version, to.value, str(target), context.user())
     if to is Format.WEBDATASET:
         from veclip_pipelines.export.webdataset import export_webdataset
 

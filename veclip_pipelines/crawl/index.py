@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from veclip_pipelines.crawl.collect import with_pictures
 from veclip_pipelines.crawl.drops import Drop
@@ -22,10 +23,14 @@ from veclip_pipelines.crawl.packing import pack_tar
 from veclip_pipelines.crawl.places import remove
 from veclip_pipelines.crawl.policy import CrawlPolicy
 from veclip_pipelines.crawl.rows import RowMaker, rows_table
+from veclip_pipelines.errors import CommitConflictError
 from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file
+from veclip_pipelines.tables.query import TAKEN_DOWN
 from veclip_pipelines.tables.schemas import RAW_CRAWL
+from veclip_pipelines.tables.takedown_rules import Rules, read_rules
+from veclip_pipelines.tables.takedown_schemas import TAKEDOWNS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = "raw_crawl.3"
@@ -110,6 +115,7 @@ def index_drop(crawl: Crawl, runner: Runner, *, properties: Mapping[str, str]) -
         UsageError: a file of the drop does not fit its format.
     """
     warehouse, partition = crawl.warehouse, crawl.partition
+    takedowns = _takedowns(warehouse)
     table = warehouse.open(RAW_CRAWL)
     expected = partition_files(table, partition)
     held = {_base(file.path): file for file in files_of(table, partition)}
@@ -123,6 +129,13 @@ def index_drop(crawl: Crawl, runner: Runner, *, properties: Mapping[str, str]) -
         remove_transient(warehouse, [shard.file for shard in done.values()])
         raise
     files = reject_repeats(warehouse, partition, files)
+    if _takedowns(warehouse) != takedowns:
+        for shard in done.values():
+            warehouse.filesystem.delete_file(warehouse.path(RAW_CRAWL, shard.file.path))
+        raise CommitConflictError(
+            f"raw_crawl, partition {crawl.crawl_partition}: something was taken down while it was read. The table is as it was; "
+            "run it again."
+        )
     commit = replace_partition(warehouse, RAW_CRAWL, partition, files, expected=expected, properties=properties)
     for entry_list in {task.entry_list for task in tasks} - {None}:
         remove(str(entry_list))
@@ -178,7 +191,8 @@ def index_shard(task: _ShardTask) -> _ShardDone:
     if task.entry_list is None:
         entries = format_.read(crawl.drop.uri, task.source)
     else:
-        entries = with_pictures(read_list(task.entry_list), crawl.drop.uri, crawl.policy.fetch)
+        wanted = without_taken_down(read_list(task.entry_list), read_rules(crawl.warehouse))
+        entries = with_pictures(wanted, crawl.drop.uri, crawl.policy.fetch)
     tar = None if format_.kind == "in_place" else crawl.new_tar(task.name)
     # After the tar: a file of rows that is there has the pictures that it points to.
     rows = shard_rows(crawl, source_uri, entries, tar)
@@ -190,11 +204,27 @@ def index_shard(task: _ShardTask) -> _ShardDone:
 
 def shard_rows(crawl: Crawl, source_uri: str, entries: Iterator[Entry], tar: str | None) -> pa.Table:
     """The rows of entries, whose pictures are packed into ``tar``, or lie in the source itself (None)."""
+    rules = read_rules(crawl.warehouse)
     if tar is None:
-        return rows_table(RowMaker(source_uri, source_uri, nsfw=bool(crawl.nsfw)).row(entry) for entry in entries)
-    with pack_tar(tar) as packer:
-        maker = RowMaker(source_uri, tar, packer, bool(crawl.nsfw), datetime.now(UTC) if crawl.fetches else None)
+        maker = RowMaker(source_uri, source_uri, nsfw=bool(crawl.nsfw), rules=rules)
         return rows_table(maker.row(entry) for entry in entries)
+    with pack_tar(tar) as packer:
+        fetched_at = datetime.now(UTC) if crawl.fetches else None
+        maker = RowMaker(source_uri, tar, packer, bool(crawl.nsfw), fetched_at, rules)
+        return rows_table(maker.row(entry) for entry in entries)
+
+
+def _takedowns(warehouse: Warehouse) -> int:
+    """Version of what was taken down."""
+    table = warehouse.open(TAKEDOWNS)
+    return -1 if table is None else table.version()
+
+
+def without_taken_down(entries: Iterable[Entry], rules: Rules) -> Iterator[Entry]:
+    """Entries of which one whose address was taken down is not fetched any more."""
+    for entry in entries:
+        out = rules.against_address(entry.url, entry.page_url)
+        yield entry if out is None else replace(entry, fault=(TAKEN_DOWN, out))
 
 
 def _base(path: str) -> str:

@@ -80,6 +80,9 @@ class CrawlPolicy(_Section):
         minimum_success_share: a partition of which a smaller share of entries is kept fails, with its causes counted.
         entries_per_shard: entries that are fetched or packed into one tar.
         nsfw: score each picture with Yahoo's open NSFW model (extra ``nsfw``).
+        not_ours: folders or URLs of shards and drops that a takedown must not change; it says so instead. What is read over
+            HTTP never is.
+        opt_outs_are_takedowns: an opt-out that is found when a picture is fetched anew takes down what earlier crawls have of it.
         near_duplicate_distance: pictures whose perceptual hashes differ in at most so many of 64 bits are near duplicates.
     """
 
@@ -87,8 +90,16 @@ class CrawlPolicy(_Section):
     entries_per_shard: int = Field(default=10_000, ge=1, le=1_000_000)
     nsfw: bool = False
     near_duplicate_distance: int = Field(default=3, ge=0, le=7)
+    not_ours: tuple[str, ...] = ()
+    opt_outs_are_takedowns: bool = True
     fetch: FetchPolicy = FetchPolicy()
     landing: tuple[LandingPlace, ...] = ()
+
+    def may_change(self, uri: str) -> bool:
+        """Whether a takedown may overwrite a file."""
+        if uri.startswith(("http://", "https://")):
+            return False
+        return not any(uri == place or uri.startswith(f"{place.rstrip('/')}/") for place in self.not_ours)
 
 
 def crawl_policy(settings: Settings) -> CrawlPolicy:

@@ -15,14 +15,16 @@ import pyarrow.parquet as pq
 from veclip_pipelines.crawl.collect import with_pictures
 from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats.registry import format_named
-from veclip_pipelines.crawl.index import Crawl, shard_rows
+from veclip_pipelines.crawl.index import Crawl, shard_rows, without_taken_down
 from veclip_pipelines.crawl.outcomes import reject_repeats
 from veclip_pipelines.crawl.places import remove
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file
+from veclip_pipelines.tables.query import TAKEN_DOWN
 from veclip_pipelines.tables.schemas import RAW_CRAWL, REJECTED
+from veclip_pipelines.tables.takedown_rules import read_rules
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def retry_rejects(
     """
     if "repeat" in reasons:
         raise UsageError("a repeat is the same sample a second time: there is nothing to try again")
+    if TAKEN_DOWN in reasons:
+        raise UsageError("what was taken down is not tried again")
     warehouse, partition = crawl.warehouse, crawl.partition
     table = warehouse.open(RAW_CRAWL)
     expected, files = partition_files(table, partition), files_of(table, partition)
@@ -110,7 +114,8 @@ def retry_shard(task: _RetryTask) -> _RetryDone:
 def _entries(crawl: Crawl, source_uri: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
     """The rows' entries with their pictures: fetched by what the rows say, or read from the drop again."""
     if crawl.fetches:
-        return with_pictures((_entry(row) for row in rows), crawl.drop.uri, crawl.policy.fetch)
+        listed = without_taken_down((_entry(row) for row in rows), read_rules(crawl.warehouse))
+        return with_pictures(listed, crawl.drop.uri, crawl.policy.fetch)
     entries = _read_again(crawl, source_uri, rows)
     if format_named(crawl.drop.format).kind == "listed":
         return with_pictures(entries, crawl.drop.uri, crawl.policy.fetch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -16,7 +16,9 @@ from veclip_pipelines.crawl.packing import TarPacker
 from veclip_pipelines.fanout import stop_if_cancelled
 from veclip_pipelines.languages import language_of
 from veclip_pipelines.pictures import PictureError, examine
+from veclip_pipelines.tables.query import TAKEN_DOWN
 from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
+from veclip_pipelines.tables.takedown_rules import Rules
 from veclip_pipelines.texts import clean_alt_text, flags_of, storable
 
 _CHUNK = 1_000
@@ -44,6 +46,23 @@ def host_of(url: str | None) -> str | None:
         return None
 
 
+def taken_down_row(sample_id: str, source_key: str, source_uri: str | None, takedown_id: str) -> dict[str, object]:
+    """What stays of an entry that was taken down: that there was one. Nothing of it, and nothing that leads to it."""
+    return {
+        "sample_id": sample_id,
+        "source_key": source_key,
+        "source_uri": source_uri,
+        "flags": [],
+        "outcome": REJECTED,
+        "reason": TAKEN_DOWN,
+        "detail": f"takedown {takedown_id}",
+    }
+
+
+class _TakenDown(Exception):  # noqa: N818 - no error: what was asked for
+    """A picture that a takedown keeps out; its argument is the takedown."""
+
+
 @dataclass(frozen=True)
 class RowMaker:
     """Makes the rows of one shard.
@@ -53,6 +72,7 @@ class RowMaker:
         shard_uri: the tar that holds, or will hold, the pictures.
         packer: where pictures go that are in no tar yet; None where rows point into the drop's own.
         nsfw: whether pictures are scored.
+        rules: what was taken down: an entry that they keep out becomes a row that says no more than that, and is not packed.
     """
 
     source_uri: str
@@ -60,6 +80,7 @@ class RowMaker:
     packer: TarPacker | None = None
     nsfw: bool = False
     fetched_at: datetime | None = None
+    rules: Rules = field(default_factory=Rules)
 
     def row(self, entry: Entry) -> dict[str, object]:
         """The row of one entry."""
@@ -83,28 +104,41 @@ class RowMaker:
             "fetched_at": self.fetched_at,
             "outcome": KEPT,
         }
+        sha256 = None if entry.image is None else hashlib.sha256(entry.image).hexdigest()
+        row["sample_id"] = sample_id_of(entry.url, entry.source_key, entry.alt_text_raw, sha256)
+        taken_down = self.rules.against_address(entry.url, entry.page_url, entry.final_url)
         fault = entry.fault
-        if entry.image is not None:
-            fault = self._look(entry, entry.image, row) or fault
+        if entry.image is not None and sha256 is not None and taken_down is None:
+            try:
+                fault = self._look(entry, entry.image, sha256, row) or fault
+            except _TakenDown as refusal:
+                taken_down = str(refusal)
+        if taken_down is not None:
+            return taken_down_row(str(row["sample_id"]), str(row["source_key"]), self.source_uri, taken_down)
         if fault is not None:
             row |= {"outcome": REJECTED, "reason": fault[0][:64], "detail": storable(fault[1][:500])}
-        sha256 = row.get("image_sha256")
-        row["sample_id"] = sample_id_of(
-            entry.url, entry.source_key, entry.alt_text_raw, None if sha256 is None else str(sha256)
-        )
         return row
 
-    def _look(self, entry: Entry, data: bytes, row: dict[str, object]) -> tuple[str, str] | None:
-        """Verifies the picture and fills in what is known of it; returns the fault of one that cannot be used."""
-        sha256 = hashlib.sha256(data).hexdigest()
+    def _look(self, entry: Entry, data: bytes, sha256: str, row: dict[str, object]) -> tuple[str, str] | None:
+        """Verifies the picture and fills in what is known of it; returns the fault of one that cannot be used.
+
+        Raises:
+            _TakenDown: the rules keep this picture out.
+        """
         row["image_sha256"] = sha256
         offset = entry.image_offset
+        if out := self.rules.against_picture(sha256, None):
+            raise _TakenDown(out)
         try:
             facts = examine(data)
         except PictureError as error:
             fault: tuple[str, str] | None = (error.reason, error.detail)
+            if not any(data):
+                fault = ("erased", "nothing is left of the picture but zeros")
         else:
             fault = None
+            if out := self.rules.against_picture(None, facts.phash):
+                raise _TakenDown(out)
             row |= {name: getattr(facts, name) for name in ("media_type", "width", "height", "phash")}
             if self.packer is not None:
                 offset = self.packer.add(sha256, facts.media_type, data)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.export.rows import exported_samples
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.uids import write_uids
+from veclip_pipelines.uids import read_uids, write_uids
 
 _UID = re.compile(r"[0-9a-f]{32}")
 
@@ -22,10 +23,22 @@ def export_datacomp(warehouse: Warehouse, recipe: str, set_version: str, path: P
     Raises:
         UsageError: the set has no samples.
     """
-    uids = [
-        sample.uid if _UID.fullmatch(sample.uid) else sample.sample_id
-        for sample in exported_samples(warehouse, recipe, set_version)
-    ]
+    uids = [uid_of(sample.uid, sample.sample_id) for sample in exported_samples(warehouse, recipe, set_version)]
     if not uids:
         raise UsageError(f"training set {set_version} of recipe {recipe!r} has no samples to export")
     return write_uids(path, uids)
+
+
+def uid_of(uid: str, sample_id: str) -> str:
+    """The uid that a sample goes by in such a list."""
+    return uid if _UID.fullmatch(uid) else sample_id
+
+
+def remove_from_datacomp(path: Path, uids: Collection[str]) -> int:
+    """Takes uids out of a list; how many it had."""
+    found = read_uids(path)
+    before = [f"{hi:016x}{lo:016x}" for hi, lo in zip(found["hi"].to_pylist(), found["lo"].to_pylist(), strict=True)]
+    gone = set(before) & set(uids)
+    if gone:
+        write_uids(path, [uid for uid in before if uid not in gone])
+    return len(gone)

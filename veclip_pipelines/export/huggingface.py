@@ -6,10 +6,12 @@ Written with pyarrow alone; what makes a struct of bytes and path an Image is th
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import UsageError
@@ -68,6 +70,28 @@ def export_huggingface(
         raise UsageError(f"{data} holds files of another export, such as {beyond[0]}: choose another folder.")
     (folder / "README.md").write_text(_card(recipe, set_version, count), "utf-8")
     return count
+
+
+def remove_from_huggingface(folder: Path, sample_ids: Collection[str]) -> int:
+    """Takes samples out of an export: a file that has some is written anew without them; how many it had."""
+    removed = 0
+    wanted = pa.array(sorted(sample_ids), pa.string())
+    for scratch in (folder / "data").glob("train-*.part"):  # of an export that was killed
+        scratch.unlink()
+    for path in sorted((folder / "data").glob("train-*.parquet")):
+        ids = pq.read_table(path, columns=["sample_id"])["sample_id"]
+        gone = int(pc.sum(pc.is_in(ids, value_set=wanted)).as_py() or 0)
+        if not gone:
+            continue
+        scratch = path.with_suffix(".part")
+        with pq.ParquetWriter(scratch, _SCHEMA, compression="zstd") as writer:
+            for batch in pq.ParquetFile(path).iter_batches(batch_size=_ROW_GROUP):
+                kept = batch.filter(pc.invert(pc.is_in(batch.column("sample_id"), value_set=wanted)))
+                if kept.num_rows:
+                    writer.write_batch(kept)
+        scratch.replace(path)
+        removed += gone
+    return removed
 
 
 def _row(sample: ExportedSample) -> dict[str, object]:

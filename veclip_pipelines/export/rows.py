@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from veclip_pipelines.shards import ByteRange
+from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.pins import pinned_connection
 from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.takedown_schemas import EXPORTS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _ROWS = 10_000
@@ -69,3 +72,16 @@ def exported_samples(warehouse: Warehouse, recipe: str, set_version: str) -> Ite
                     texts,
                     probabilities,
                 )
+
+
+def note_export(warehouse: Warehouse, recipe: str, set_version: str, format_: str, uri: str, by: str) -> None:
+    """Writes down where a set is about to be written to: what is taken down later is taken out of there, too."""
+    row: dict[str, object] = {
+        "recipe": recipe,
+        "set_version": set_version,
+        "format": format_,
+        "uri": uri,
+        "exported_at": datetime.now(UTC),
+        "exported_by": by,
+    }
+    append_new(warehouse, EXPORTS, [row], properties={"uri": uri})

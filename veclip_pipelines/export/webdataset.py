@@ -11,7 +11,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -102,6 +102,46 @@ def _claim(folder: Path, manifest: dict[str, object]) -> None:
         raise UsageError(f"{folder} holds tars that are no export of ours: choose another folder.")
     else:
         _put(path, json.dumps(manifest).encode())
+
+
+def remove_from_webdataset(folder: Path, sample_ids: Collection[str]) -> int:
+    """Takes samples out of an export: a shard that has some is written anew without them, and sizes.json with it; how many it had.
+
+    The manifest says so: the folder is no longer what an export of its set would write, and none goes on in it.
+    """
+    sizes: dict[str, int] = json.loads((folder / SIZES).read_text("utf-8")) if (folder / SIZES).is_file() else {}
+    wanted, removed = set(sample_ids), 0
+    for path in sorted(folder.glob("*.tar")):
+        if gone := _without(path, wanted):
+            removed += gone
+            if path.name in sizes:
+                sizes[path.name] -= gone
+    for scratch in folder.glob(".*.tar.*"):  # of an export that was killed
+        scratch.unlink()
+    if removed:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8")) if (folder / MANIFEST).is_file() else {}
+        manifest["taken_down"] = int(manifest.get("taken_down", 0)) + removed
+        _put(folder / SIZES, json.dumps(sizes, indent=1).encode())
+        _put(folder / MANIFEST, json.dumps(manifest).encode())
+    return removed
+
+
+def _without(path: Path, sample_ids: Collection[str]) -> int:
+    """Writes a shard anew without some samples, where it has any; how many it had."""
+    with tarfile.open(path) as tar:
+        gone = {name.partition(".")[0] for name in tar.getnames()} & set(sample_ids)
+        if not gone:
+            return 0
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as rest:
+                for member in tar:
+                    if member.name.partition(".")[0] not in gone:
+                        rest.addfile(member, tar.extractfile(member))
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    return len(gone)
 
 
 def _parts(samples: Iterator[ExportedSample], size: int) -> Iterator[list[ExportedSample]]:

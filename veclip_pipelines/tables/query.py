@@ -2,6 +2,8 @@
 
 read_parquet over the files that a Delta version names was 12 times faster than DuckDB over a pyarrow dataset for one
 sample among 4 million rows, and needs no DuckDB extension (the delta extension is downloaded at run time).
+
+No view shows what a takedown took out, whichever files it reads: tombstones are looked up each time one is made.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import pyarrow as pa
 
 from veclip_pipelines.tables.schemas import REJECTED, TABLES
 from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.takedown_schemas import TOMBSTONES
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ _DUCKDB_TYPES = {
     "list<element: string>": "VARCHAR[]",
     "list<item: string>": "VARCHAR[]",
 }
+#: Reason code of the row that stays in raw_crawl for an entry that was taken down: it says no more than that.
+TAKEN_DOWN = "taken_down"
 #: Steps whose table holds rejects beside kept rows, with the column that names the row.
 REJECTING_STAGES = {
     "raw_crawl": "source_key",
@@ -86,19 +91,31 @@ def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[st
 
 
 def view_of_files(
-    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec, paths: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    spec: TableSpec,
+    paths: Sequence[str],
+    *,
+    hide: bool = True,
 ) -> None:
     """Makes the view of a table over some of its data files, whether a commit still names them or not.
 
     Args:
         paths: relative to the table's folder.
+        hide: whether what was taken down stays out. Only who takes it out must see it.
     """
-    _create_view(connection, warehouse, spec, paths)
+    _create_view(connection, warehouse, spec, paths, hide=hide)
 
 
 def _create_view(
-    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec, paths: Sequence[str] | None = None
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    spec: TableSpec,
+    paths: Sequence[str] | None = None,
+    *,
+    hide: bool = True,
 ) -> None:
+    hidden = _hidden_sql(connection, warehouse, spec) if hide else ""
     table = warehouse.open(spec)
     if paths is None:
         paths = [file.removeprefix(f"{warehouse.uri(spec)}/") for file in table.file_uris()] if table else []
@@ -107,7 +124,8 @@ def _create_view(
         connection.register(spec.name, spec.schema.empty_table())
     elif not warehouse.is_local:
         # DuckDB reaches object stores through an extension that is downloaded at run time: go through Arrow there.
-        connection.register(spec.name, _dataset(warehouse, spec, paths))
+        connection.register(f"{spec.name}_files", _dataset(warehouse, spec, paths))
+        connection.execute(f"CREATE OR REPLACE VIEW {spec.name} AS SELECT t.* FROM {spec.name}_files t {hidden}")  # noqa: S608
     else:
         files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
         hive = "hive_partitioning=true, hive_types_autocast=false" if spec.partition_by else "hive_partitioning=false"
@@ -120,12 +138,37 @@ def _create_view(
         present = {field.name: field.type for field in spec.schema}
         known = set(_columns_of(connection, files, hive)) if widened else set(present)
         columns = ", ".join(
-            f'"{name}"' if name in known else f'NULL::{_DUCKDB_TYPES.get(str(type_), "VARCHAR")} AS "{name}"'
+            f't."{name}"' if name in known else f'NULL::{_DUCKDB_TYPES.get(str(type_), "VARCHAR")} AS "{name}"'
             for name, type_ in present.items()
         )
         connection.execute(
-            f"CREATE VIEW {spec.name} AS SELECT {columns} FROM read_parquet([{files}], {hive})"  # noqa: S608
+            f"CREATE OR REPLACE VIEW {spec.name} AS SELECT {columns} FROM read_parquet([{files}], {hive}) t {hidden}"  # noqa: S608
         )
+
+
+def _hidden_sql(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spec: TableSpec) -> str:
+    """What leaves out, of a table's rows ``t``, those with a tombstone; "" where there is none."""
+    if not spec.hidden_by or not _load_tombstones(connection, warehouse):
+        return ""
+    # The row that says that an entry was taken down stays: rows in are rows kept and rejects.
+    stays = f" AND t.reason IS DISTINCT FROM '{TAKEN_DOWN}'" if "reason" in spec.schema.names else ""
+    return " ".join(
+        f"ANTI JOIN hidden_{column} ON hidden_{column}.value = t.{column}{stays}" for column in spec.hidden_by
+    )
+
+
+def _load_tombstones(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> bool:
+    """Makes hidden_sample_id and hidden_image_sha256, once a connection; False where nothing was ever taken down."""
+    if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'hidden_image_sha256'").fetchall():
+        return True
+    if warehouse.open(TOMBSTONES) is None:
+        return False
+    _create_view(connection, warehouse, TOMBSTONES)
+    for column in ("sample_id", "image_sha256"):
+        connection.execute(
+            f"CREATE TABLE hidden_{column} AS SELECT DISTINCT {column} AS value FROM tombstones WHERE {column} IS NOT NULL"  # noqa: S608
+        )
+    return True
 
 
 def _dataset(warehouse: Warehouse, spec: TableSpec, paths: Sequence[str]) -> pads.Dataset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from veclip_pipelines.tables.spec import TableSpec, table_spec, text_column
+from veclip_pipelines.tables.takedown_schemas import ERASURES, EXPORTS, TAINTS, TAKEDOWNS, TOMBSTONES
 
 KEPT = "kept"
 REJECTED = "rejected"
@@ -102,6 +103,7 @@ RAW_CRAWL = table_spec(
     partition_by=("crawl_partition",),
     keys=("source_key", "source_uri"),
     lookups=("sample_id", "image_sha256", "url"),
+    hidden_by=("sample_id", "image_sha256"),
 )
 
 _CAPTION_COLUMNS = [
@@ -130,6 +132,7 @@ CONCEPT_CAPTIONS = table_spec(
     partition_by=("crawl_partition", "engine_id"),
     keys=("image_sha256",),
     lookups=("image_sha256",),
+    hidden_by=("image_sha256",),
 )
 
 VECAP = table_spec(
@@ -143,6 +146,7 @@ VECAP = table_spec(
     partition_by=("crawl_partition", "engine_id"),
     keys=("sample_id",),
     lookups=("sample_id",),
+    hidden_by=("sample_id",),
 )
 
 DUPLICATE_PAIRS = table_spec(
@@ -171,6 +175,7 @@ DUPLICATES = table_spec(
     ],
     keys=("sample_id",),
     lookups=("image_sha256", "group_id"),
+    hidden_by=("sample_id", "image_sha256"),
 )
 
 ENGINES = table_spec(
@@ -222,6 +227,7 @@ TRAINING_SETS = table_spec(
     partition_by=("recipe", "set_version"),
     keys=("sample_id",),
     lookups=("sample_id",),
+    hidden_by=("sample_id", "image_sha256"),
 )
 
 SET_PINS = table_spec(
@@ -234,6 +240,10 @@ SET_PINS = table_spec(
         text_column("inputs", "version of each input, JSON: the set's version is their hash", required=True),
         text_column("files", "of each table: its Delta version and the data files that were read, JSON", required=True),
         text_column("content_version", "hash of the set's rows", required=True),
+        text_column(
+            "rebuilt_version", "after a takedown: hash of what the set's pins give now; none where nothing was taken"
+        ),
+        (pa.field("takedowns", pa.list_(pa.string())), "the takedowns that took samples out of it"),
         (pa.field("pinned_at", _TIME, nullable=False), "when"),
         _RUN_ID,
     ],
@@ -319,7 +329,8 @@ PROVENANCE = table_spec(
         text_column("asset", "the asset", required=True),
     ],
     partition_by=("asset",),
-    keys=("asset", "partition", "run_id"),
+    # A run may write the captions of several engines.
+    keys=("asset", "partition", "run_id", "data_version"),
 )
 
 TABLES: dict[str, TableSpec] = {
@@ -338,5 +349,10 @@ TABLES: dict[str, TableSpec] = {
         CHECKPOINTS,
         BENCHMARK_SCORES,
         PROVENANCE,
+        EXPORTS,
+        TAKEDOWNS,
+        TOMBSTONES,
+        ERASURES,
+        TAINTS,
     )
 }

@@ -13,6 +13,7 @@ class TableSpec:
 
     Attributes:
         lookups: columns of which single values are looked up among all rows: each data file has a bloom filter for each.
+        hidden_by: columns by which a tombstone hides a row: sample_id, image_sha256.
     """
 
     name: str
@@ -21,6 +22,7 @@ class TableSpec:
     partition_by: tuple[str, ...]
     keys: tuple[str, ...]
     lookups: tuple[str, ...]
+    hidden_by: tuple[str, ...]
     descriptions: dict[str, str]
 
     @property
@@ -36,6 +38,7 @@ def table_spec(
     partition_by: tuple[str, ...] = (),
     keys: tuple[str, ...] = (),
     lookups: tuple[str, ...] = (),
+    hidden_by: tuple[str, ...] = (),
 ) -> TableSpec:
     return TableSpec(
         name=name,
@@ -44,6 +47,7 @@ def table_spec(
         partition_by=partition_by,
         keys=keys,
         lookups=lookups,
+        hidden_by=hidden_by,
         descriptions={field.name: description for field, description in columns},
     )
 

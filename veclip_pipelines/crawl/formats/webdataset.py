@@ -73,12 +73,12 @@ def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
     sidecar = read_sidecar(f"{uri.removesuffix('.tar')}.parquet")
     with open_bytes(uri) as shard:
         members, broken = list_members(shard)
-        groups = _group(members)
+        groups = members_by_key(members)
         for key in dict.fromkeys([*sidecar, *groups]):
             yield _entry(shard, key, sidecar.get(key), groups.get(key, {}), broken)
 
 
-def _group(members: list[Member]) -> dict[str, Places]:
+def members_by_key(members: list[Member]) -> dict[str, Places]:
     """Members by key and ending. A key that comes again with the same ending is a sample of its own: ``key#2``."""
     groups: dict[str, Places] = {}
     seen: dict[str, int] = {}
@@ -152,7 +152,8 @@ def read_sidecar(uri: str) -> dict[str, dict[str, Any]]:
 
 def _text(shard: ShardBytes, places: Places) -> str | None:
     place = places.get("txt")
-    return None if place is None else shard.read_at(place.offset, place.size).decode("utf-8", "replace")
+    # A text that was taken down is overwritten by zeros.
+    return None if place is None else shard.read_at(place.offset, place.size).strip(b"\0").decode("utf-8", "replace")
 
 
 def _meta(shard: ShardBytes, places: Places) -> dict[str, Any]:

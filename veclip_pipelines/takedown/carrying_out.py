@@ -1,0 +1,211 @@
+"""All that a takedown does after its tombstones hide what it takes out. Killed at any point, it is finished by doing it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from veclip_pipelines.crawl.drops import list_drops
+from veclip_pipelines.crawl.erasing import Place, erase
+from veclip_pipelines.crawl.places import is_there, remove
+from veclip_pipelines.crawl.policy import crawl_policy
+from veclip_pipelines.errors import UsageError
+from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.schemas import TRAINING_SETS
+from veclip_pipelines.tables.takedown_schemas import ERASURES
+from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.data_files import Standing
+from veclip_pipelines.takedown.elsewhere import clean_export, drop_plans, drop_trainings
+from veclip_pipelines.takedown.noting import Noted, Notes
+from veclip_pipelines.takedown.register import Takedown, find_takedown, list_takedowns, merge_rows, refresh, tombstones
+from veclip_pipelines.takedown.rewriting import CONTENT, Hidden, Rewritten, files_with, rewrite_pins, rewrite_table
+from veclip_pipelines.takedown.taints import note_taints
+
+FINISHED = "finished"
+
+
+@dataclass
+class Work:
+    """A takedown that is being carried out, and what has been written down of it."""
+
+    warehouse: Warehouse
+    settings: Settings
+    tracking: Tracking | None
+    takedown: Takedown
+    run_id: str
+    now: datetime
+    marks: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(
+        self, step: str, place: str, state: str, what: str, count: int = 0, until: datetime | None = None
+    ) -> None:
+        self.write_all([{"step": step, "place": place, "state": state, "what": what, "count": count, "until": until}])
+
+    def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes down what was done, in one commit."""
+        common = {"until": None, "done_at": self.now, "run_id": self.run_id}
+        if found := [{**common, **row} for row in rows]:
+            merge_rows(self.warehouse, ERASURES, self.takedown.takedown_id, found)
+
+
+def carry_out(
+    warehouse: Warehouse,
+    settings: Settings,
+    takedown_id: str,
+    *,
+    tracking: Tracking | None,
+    run_id: str,
+    now: datetime | None = None,
+) -> list[Noted]:
+    """Takes what a takedown hides out of the tables, shards, exports and states of training, and marks what was trained on it.
+
+    Returns:
+        The partitions of assets that are others since.
+
+    Raises:
+        UsageError: there is no such takedown.
+        CommitConflictError: a run changes the same partitions; what was not done is done by carrying it out again.
+    """
+    takedown = find_takedown(warehouse, takedown_id)
+    if takedown is None:
+        raise UsageError(f"there is no takedown {takedown_id!r}: veclip takedown list")
+    work = Work(warehouse, settings, tracking, takedown, run_id, now or datetime.now(UTC))
+    refresh(warehouse, takedown)
+    work.marks = tombstones(warehouse, takedown.takedown_id)
+    hidden = Hidden.of(takedown.takedown_id, work.marks)
+    # First, as the training sets do not know afterwards that they had the samples.
+    work.write_all(note_taints(warehouse, takedown.takedown_id, hidden, tracking))
+    rewritten: list[Rewritten] = []
+    for spec in CONTENT:
+        done = rewrite_table(warehouse, spec, hidden, run_id=run_id)
+        work.write_all(_told(done))
+        rewritten += done
+    sets = rewrite_pins(warehouse, rewritten, hidden, run_id=run_id)
+    work.write_all(
+        {
+            "step": "pins",
+            "place": f"{row['recipe']}@{row['set_version']}",
+            "state": "removed",
+            "what": "pins files without them",
+            "count": 0,
+        }
+        for row in sets
+    )
+    keys = {row["crawl_partition"] for row in work.marks}
+    notes = Notes(warehouse, takedown.takedown_id, run_id)
+    noted = notes.crawl_partitions(keys)
+    notes.training_sets(_sets_of(rewritten) | {(row["recipe"], row["set_version"]) for row in sets})
+    notes.duplicates()
+    _elsewhere(work, hidden)
+    _erase_bytes(work)
+    _earlier_files(work, hidden)
+    return noted
+
+
+def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedown]:
+    """Takedowns that something is left to do for: one that was killed, one whose time has come, or one that new rows meet."""
+    done = {
+        row["takedown_id"]: row["held"]
+        for row in read_rows(
+            warehouse,
+            "SELECT takedown_id, min(until) FILTER (state = 'held') AS held FROM erasures GROUP BY 1 "
+            "HAVING bool_or(step = 'finished')",
+            tables=["erasures"],
+        )
+    }
+    moment = now or datetime.now(UTC)
+    return [
+        one
+        for one in list_takedowns(warehouse)
+        if one.takedown_id not in done or (done[one.takedown_id] is not None and done[one.takedown_id] <= moment)
+    ]
+
+
+def _told(rewritten: Sequence[Rewritten]) -> list[dict[str, Any]]:
+    counts: dict[str, int] = {}
+    for one in rewritten:
+        if one.file.standings != {Standing.EARLIER}:
+            place = f"{one.spec.name}/{one.file.path.rpartition('/')[0]}".rstrip("/")
+            counts[place] = counts.get(place, 0) + one.rows
+    return [
+        {"step": "table", "place": place, "state": "removed", "what": "rows taken out", "count": rows}
+        for place, rows in counts.items()
+    ]
+
+
+def _sets_of(rewritten: Sequence[Rewritten]) -> set[tuple[str, str]]:
+    found = set()
+    for one in rewritten:
+        if one.spec is TRAINING_SETS:
+            recipe, version, _ = one.file.path.split("/")
+            found.add((recipe.partition("=")[2], version.partition("=")[2]))
+    return found
+
+
+def _elsewhere(work: Work, hidden: Hidden) -> None:
+    """Exports, states of trainings that are not ended, plans and lists of runs that were killed."""
+    for row in read_rows(work.warehouse, "SELECT DISTINCT format, uri FROM exports ORDER BY uri", tables=["exports"]):
+        if told := clean_export(row["format"], row["uri"], work.marks):
+            work.write_all([told])
+    work.write_all(drop_trainings(work.settings.checkpoints, hidden))
+    work.write_all(drop_plans(work.warehouse, hidden))
+    for key in sorted({row["crawl_partition"] for row in work.marks}):
+        lists = f"{work.settings.shards.rstrip('/')}/{key}/lists"
+        if is_there(lists):
+            remove(lists)
+            work.write("plan", lists, "removed", "lists of a run that was killed")
+
+
+def _erase_bytes(work: Work) -> None:
+    drops = {drop.crawl_partition: drop for drop in list_drops(work.warehouse, retired=True)}
+    places = []
+    for row in work.marks:
+        drop = drops.get(row["crawl_partition"])
+        inside = drop is not None and str(row["source_uri"]).startswith(f"{drop.uri.rstrip('/')}/")
+        places.append(
+            Place(
+                image_sha256=row["image_sha256"],
+                source_key=row["source_key"],
+                source_uri=row["source_uri"] or "",
+                drop_uri=drop.uri if drop is not None and inside else "",
+                drop_format=drop.format if drop is not None and inside else "",
+                shard_uri=row["shard_uri"],
+                offset=row["image_offset"] or 0,
+                length=row["image_length"] or 0,
+            )
+        )
+    work.write_all(
+        {"step": one.step, "place": one.uri, "state": one.state, "what": one.what, "count": one.count}
+        for one in erase(places, crawl_policy(work.settings).may_change)
+    )
+
+
+def _earlier_files(work: Work, hidden: Hidden) -> None:
+    """Files of earlier contents: kept until the stated time, then removed. Last, as it says that all else is done."""
+    due = work.now >= work.takedown.erase_after
+    told = []
+    for spec in CONTENT:
+        for file, rows in files_with(work.warehouse, spec, hidden):
+            place = f"{spec.name}/{file.path}"
+            if due:
+                work.warehouse.filesystem.delete_file(work.warehouse.path(spec, file.path))
+                told.append(
+                    {
+                        "step": "old_file",
+                        "place": place,
+                        "state": "removed",
+                        "what": "earlier content, removed",
+                        "count": rows,
+                    }
+                )
+            else:
+                told.append(
+                    {"step": "old_file", "place": place, "state": "held", "what": "earlier content, hidden from all readers", "count": rows,
+                     "until": work.takedown.erase_after}
+                )  # fmt: skip
+    work.write_all(told)
+    work.write(FINISHED, "all", "removed", "all that can be done now", len(work.marks))
