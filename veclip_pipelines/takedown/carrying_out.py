@@ -18,7 +18,6 @@ from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import TRAINING_SETS
 from veclip_pipelines.tables.takedown_schemas import ERASURES
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.data_files import Standing
 from veclip_pipelines.takedown.elsewhere import clean_export, drop_plans, drop_trainings
 from veclip_pipelines.takedown.noting import Noted, Notes
 from veclip_pipelines.takedown.register import Takedown, find_takedown, list_takedowns, merge_rows, refresh, tombstones
@@ -81,7 +80,8 @@ def carry_out(
     work.write_all(note_taints(warehouse, takedown.takedown_id, hidden, tracking))
     rewritten: list[Rewritten] = []
     for spec in CONTENT:
-        done = rewrite_table(warehouse, spec, hidden, run_id=run_id)
+        held = {place.removeprefix(f"{spec.name}/") for place in _held(work)}
+        done = rewrite_table(warehouse, spec, hidden, held=held, run_id=run_id)
         work.write_all(_told(done))
         rewritten += done
     sets = rewrite_pins(warehouse, rewritten, hidden, run_id=run_id)
@@ -125,10 +125,21 @@ def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedo
     ]
 
 
+def _held(work: Work) -> set[str]:
+    """Earlier contents that are kept until a time."""
+    rows = read_rows(
+        work.warehouse,
+        "SELECT place FROM erasures WHERE takedown_id = ? AND step = 'old_file' AND state = 'held'",
+        [work.takedown.takedown_id],
+        tables=["erasures"],
+    )
+    return {row["place"] for row in rows}
+
+
 def _told(rewritten: Sequence[Rewritten]) -> list[dict[str, Any]]:
     counts: dict[str, int] = {}
     for one in rewritten:
-        if one.file.standings != {Standing.EARLIER}:
+        if one.new is not None:
             place = f"{one.spec.name}/{one.file.path.rpartition('/')[0]}".rstrip("/")
             counts[place] = counts.get(place, 0) + one.rows
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,10 +116,15 @@ def _counts(warehouse: Warehouse, spec: TableSpec, paths: Sequence[str], hidden:
             yield path, 0 if found is None else int(found[0])
 
 
-def rewrite_table(warehouse: Warehouse, spec: TableSpec, hidden: Hidden, *, run_id: str) -> list[Rewritten]:
+def rewrite_table(
+    warehouse: Warehouse, spec: TableSpec, hidden: Hidden, *, held: Collection[str], run_id: str
+) -> list[Rewritten]:
     """Writes each present or pinned file anew without the rows, and commits partition by partition.
 
     Files that nothing names are removed, as a killed run left them; those of earlier contents stay for now, hidden.
+
+    Args:
+        held: earlier contents that nothing names any more, and that stay for now, too.
 
     Raises:
         CommitConflictError: another run changes a partition at the same time; run it again.
@@ -131,17 +136,17 @@ def rewrite_table(warehouse: Warehouse, spec: TableSpec, hidden: Hidden, *, run_
         new = None
         if found.standings & {Standing.CURRENT, Standing.PINNED}:
             new = _without(warehouse, spec, found.path, hidden)
-        elif Standing.ORPHAN in found.standings:
+        elif Standing.ORPHAN in found.standings and found.path not in held:
             warehouse.filesystem.delete_file(warehouse.path(spec, found.path))
         rewritten.append(Rewritten(spec, found, new, rows))
     replacing = {one.file.path: one for one in rewritten if one.file.path in present}
     for values in sorted({tuple(sorted(present[path].partition.items())) for path in replacing}):
         partition = dict(values)
-        held = [file for file in present.values() if dict(file.partition) == partition]
-        files = [replacing[file.path].new if file.path in replacing else file for file in held]
+        before = [file for file in present.values() if dict(file.partition) == partition]
+        files = [replacing[file.path].new if file.path in replacing else file for file in before]
         replace_partition(
             warehouse, spec, partition, [file for file in files if file is not None],
-            expected=frozenset(file.path for file in held), properties={"run_id": run_id, "takedown": hidden.takedown_id},
+            expected=frozenset(file.path for file in before), properties={"run_id": run_id, "takedown": hidden.takedown_id},
         )  # fmt: skip
     return rewritten
 
