@@ -4,9 +4,11 @@ import dagster as dg
 from pydantic import Field
 
 from assets.configuration import configuration_assets
+from assets.events import report_content
 from assets.materialisation import launched_by
 from assets.partitions import CRAWL
 from assets.run_log import refuse_in_flight
+from assets.takedowns import takedown_jobs
 from resources.delta_lake import DeltaLakeResource
 from veclip_pipelines.crawl.drops import check_new, inspect_drop, register_drop
 from veclip_pipelines.crawl.history import retire, roll_back
@@ -83,14 +85,15 @@ def roll_back_op(context: dg.OpExecutionContext, config: RollBackConfig, delta_l
     refuse_in_flight(context.instance, key, but=context.run_id)
     by = launched_by(context.run.tags)
     for put_back in roll_back(warehouse, key, config.run_id or None, run_id=context.run_id, by=by):
-        context.log_event(
-            dg.AssetMaterialization(
-                asset_key=put_back.asset,
-                partition=key,
-                description=f"rolled back to the content of run {put_back.of_run}",
-                metadata={"rows_kept": put_back.rows_kept, "rows_rejected": put_back.rows_rejected},
-                tags={"dagster/data_version": put_back.data_version},
-            )
+        report_content(
+            context.instance,
+            put_back.asset,
+            key,
+            put_back.data_version,
+            # Captions are put back to those that were made of the content that raw_crawl has again.
+            renewed=CRAWL_ASSETS[: CRAWL_ASSETS.index(put_back.asset)],
+            description=f"rolled back to the content of run {put_back.of_run}",
+            metadata={"rows_kept": put_back.rows_kept, "rows_rejected": put_back.rows_rejected},
         )
 
 
@@ -123,6 +126,7 @@ jobs = [
     register_crawl_drop,
     roll_back_crawl_partition,
     retire_crawl_partition,
+    *takedown_jobs,
     dg.define_asset_job(
         INDEX,
         selection=dg.AssetSelection.assets("raw_crawl"),

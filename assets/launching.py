@@ -48,6 +48,7 @@ from assets.materialisation import LAUNCHED_BY_TAG
 from assets.partitions import CRAWL, RECIPE
 from assets.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, launch_token
 from assets.sensors import detect_configuration_changes
+from assets.takedowns import FINISH, TAKE_DOWN
 from resources.home import HomeResource
 from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.crawl.duplicates import duplicates_inputs
@@ -199,6 +200,16 @@ class Launcher:
     def retire(self, partition: str, watch: Watch) -> RunDone:
         """Takes a crawl partition out of use."""
         return self._run(RETIRE, watch, run_config={"ops": {"retire_op": {"config": {"crawl_partition": partition}}}})
+
+    def take_down(self, takedown_id: str, watch: Watch) -> RunDone:
+        """Carries out a takedown that was written down."""
+        return self._run(
+            TAKE_DOWN, watch, run_config={"ops": {"take_down_op": {"config": {"takedown_id": takedown_id}}}}
+        )
+
+    def finish_takedowns(self, watch: Watch) -> RunDone:
+        """Makes takedowns of opt-outs, and finishes all that something is left to do for."""
+        return self._run(FINISH, watch)
 
     def duplicates_are_stale(self) -> bool:
         """Whether a crawl partition changed since duplicates were looked for."""

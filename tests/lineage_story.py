@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from builders import DropEntry, index, picture, write_drop
 from training_jobs import RECIPE
@@ -47,10 +49,25 @@ def add(warehouse: Warehouse, spec: TableSpec, **row: object) -> None:
     append_new(warehouse, spec, [row], properties={})
 
 
-def tell(folder: Path, settings: Settings, warehouse: Warehouse, weights_sha256: str = "d" * 64) -> str:
-    """Writes the story; the version of its training set."""
+def tell(
+    folder: Path,
+    settings: Settings,
+    warehouse: Warehouse,
+    weights_sha256: str = "d" * 64,
+    alt_texts: Mapping[int, str] = MappingProxyType({}),
+    pictures: Mapping[int, bytes] = MappingProxyType({}),
+) -> str:
+    """Writes the story; the version of its training set.
+
+    Args:
+        alt_texts, pictures: others than the usual ones, by number.
+    """
     entries = [
-        DropEntry(f"text {number}", picture(number), url=f"https://www.pictures.example:443/{number}.png")
+        DropEntry(
+            alt_texts.get(number, f"text {number}"),
+            pictures.get(number, picture(number)),
+            url=f"https://www.pictures.example:443/{number}.png",
+        )
         for number in range(6)
     ]
     entries += [DropEntry(EVIL, picture(0)), DropEntry("broken", b"no picture")]
@@ -67,10 +84,8 @@ def tell(folder: Path, settings: Settings, warehouse: Warehouse, weights_sha256:
             prompt_text=f"words of {prompt}", decoding="{}", code_version="1", library_versions="{}", first_used_at=datetime.now(UTC),
         )  # fmt: skip
     made: dict[str, object] = {"input_hash": "h", "outcome": "kept", "route": "engine", "attempts": 1}
-    pictures = {row["image_sha256"] for row in samples}
-    put(
-        warehouse, CONCEPT_CAPTIONS, EYE, [{"image_sha256": sha, "text": f"seen {sha[:6]}", **made} for sha in pictures]
-    )
+    shown = {row["image_sha256"] for row in samples}
+    put(warehouse, CONCEPT_CAPTIONS, EYE, [{"image_sha256": sha, "text": f"seen {sha[:6]}", **made} for sha in shown])
     fused = [
         {"sample_id": row["sample_id"], "concept_engine_id": EYE, "text": f"fused {row['sample_id']}", **made}
         for row in samples

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from veclip_pipelines import __version__
-from veclip_pipelines.commands import crawl, services
+from veclip_pipelines.commands import crawl, services, takedown
 from veclip_pipelines.commands.audit import audit
 from veclip_pipelines.commands.backfill import backfill
 from veclip_pipelines.commands.console import err, say
@@ -26,6 +26,7 @@ from veclip_pipelines.errors import VeclipError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(crawl.app, name="crawl")
+app.add_typer(takedown.app, name="takedown")
 app.add_typer(services.cluster, name="cluster")
 app.add_typer(services.models, name="models")
 for command in (

@@ -17,6 +17,7 @@ from assets.jobs import jobs
 from assets.raw_crawl import raw_crawl
 from assets.scoreboard import scoreboard
 from assets.sensors import sensors
+from assets.takedowns import takedown_schedules
 from assets.training_sets import training_sets
 from assets.vecap import vecap
 from resources.dask_cluster import DaskClusterResource
@@ -54,6 +55,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         ],
         asset_checks=asset_checks,
         jobs=jobs,
+        schedules=takedown_schedules,
         sensors=sensors,
         resources=resources,
         # A run is a process already, its steps follow one another, and models live in the Dask workers: a process for each

@@ -66,4 +66,4 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         "from pathlib import Path; import veclip_pipelines.serving as s; "
         "print(len(list(Path(s.__file__).parent.glob('templates/*.html'))))"
     )
-    assert run(str(python), "-c", templates).strip() == "10"
+    assert run(str(python), "-c", templates).strip() == "11"

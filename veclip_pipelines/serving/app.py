@@ -21,10 +21,13 @@ from veclip_pipelines.lineage.tree import tree_of
 from veclip_pipelines.pictures import PictureError
 from veclip_pipelines.serving import crawl_pages, plots, samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
+from veclip_pipelines.serving.takedown_page import takedown_page
 from veclip_pipelines.serving.trace_page import environment, pictures_of
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.shards import read_ranges
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.register import list_takedowns
+from veclip_pipelines.takedown.report import report_of
 from veclip_pipelines.training.checkpoint import read_history
 
 _PAGE = 25
@@ -57,6 +60,7 @@ def build_app(
             "index.html",
             counts=samples.partition_counts(warehouse),
             checkpoints=checkpoints,
+            takedowns=list_takedowns(warehouse),
             scores=scoreboard.newest_scores(warehouse),
         )
 
@@ -137,6 +141,13 @@ def build_app(
             raise HTTPException(400, str(error)) from error
         return page("trace.html", tree=tree, pictures={sha: f"/pictures/{sha}.jpg" for sha in pictures_of(tree)})
 
+    def takedown(request: Request) -> Response:
+        wanted = request.path_params["takedown_id"]
+        found = next((one for one in list_takedowns(warehouse) if one.takedown_id == wanted), None)
+        if found is None:
+            raise HTTPException(404, "no such takedown")
+        return HTMLResponse(takedown_page(report_of(warehouse, found)), headers=_HEADERS)
+
     def rejects(request: Request) -> Response:
         key = request.path_params["key"]
         return page("rejects.html", key=key, rows=crawl_pages.rejects_of(warehouse, key))
@@ -174,6 +185,7 @@ def build_app(
         "/scoreboard.png": scoreboard_plot,
         "/experiment.png": experiment_plot,
         "/trace": trace_page,
+        "/takedowns/{takedown_id}": takedown,
         "/partitions/{key}": partition,
         "/pictures/{sha256}.jpg": picture,
         "/recipes/{name}": recipe,
