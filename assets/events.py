@@ -11,7 +11,7 @@ _INPUT_VERSION, _INPUT_POINTER = "dagster/input_data_version/", "dagster/input_e
 def report_content(
     instance: dg.DagsterInstance,
     asset: str,
-    partition: str,
+    partition: str | None,
     data_version: str,
     *,
     renewed: Collection[str],
@@ -45,7 +45,7 @@ def report_content(
     )
 
 
-def _latest(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.EventLogRecord | None:
+def _latest(instance: dg.DagsterInstance, asset: str, partition: str | None) -> dg.EventLogRecord | None:
     return instance.get_latest_data_version_record(dg.AssetKey(asset), partition_key=partition)
 
 

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from assets.audit import audit_job
 from assets.configuration import configuration_assets
 from assets.events import report_content
 from assets.materialisation import launched_by
@@ -127,6 +128,7 @@ jobs = [
     roll_back_crawl_partition,
     retire_crawl_partition,
     *takedown_jobs,
+    audit_job,
     dg.define_asset_job(
         INDEX,
         selection=dg.AssetSelection.assets("raw_crawl"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.audit import materialised
 from assets.backfills import (
     BackfillState,
     backfill_state,
@@ -54,6 +55,7 @@ from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.crawl.duplicates import duplicates_inputs
 from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.lineage.audit_runs import Materialised
 from veclip_pipelines.lineage.provenance import is_current
 from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.settings import Settings
@@ -200,6 +202,10 @@ class Launcher:
     def retire(self, partition: str, watch: Watch) -> RunDone:
         """Takes a crawl partition out of use."""
         return self._run(RETIRE, watch, run_config={"ops": {"retire_op": {"config": {"crawl_partition": partition}}}})
+
+    def materialised(self) -> list[Materialised]:
+        """The newest materialisation of each partition, as Dagster knows it."""
+        return materialised(self.instance)
 
     def take_down(self, takedown_id: str, watch: Watch) -> RunDone:
         """Carries out a takedown that was written down."""

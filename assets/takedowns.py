@@ -66,7 +66,7 @@ def _take_down(
         report_content(
             context.instance,
             one.asset,
-            one.partition,
+            None if one.partition == "all" else one.partition,
             one.data_version,
             renewed=one.inputs,
             description=f"without what takedown {takedown_id} took out",

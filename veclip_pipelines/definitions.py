@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.audit import audit, audit_schedule
 from assets.benchmark_scores import benchmark_scores
 from assets.checkpoints import checkpoints
 from assets.checks import asset_checks
@@ -51,11 +52,12 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             checkpoints,
             benchmark_scores,
             scoreboard,
+            audit,
             *experiment_assets,
         ],
         asset_checks=asset_checks,
         jobs=jobs,
-        schedules=takedown_schedules,
+        schedules=[*takedown_schedules, audit_schedule],
         sensors=sensors,
         resources=resources,
         # A run is a process already, its steps follow one another, and models live in the Dask workers: a process for each

@@ -9,6 +9,7 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
+from veclip_pipelines.lineage.audit import CHECKS
 from veclip_pipelines.lineage.audit import audit as look
 from veclip_pipelines.mlflow_tracking import Tracking
 
@@ -19,14 +20,22 @@ def audit(
     rebuild: Annotated[bool, typer.Option(help="Make each training set again from its pins, and compare.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the whole warehouse: counts, captions, engines, training sets, checkpoints, scores, files. Exit 1 on a finding."""
+    """Check the whole warehouse: counts, captions, training sets, checkpoints, scores, files, takedowns, runs. Exit 1 on a finding."""
     settings = context.settings()
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
-    found = look(context.warehouse(), tracking, sample=sample, rebuild=rebuild, seed=seed)
+    found = look(
+        context.warehouse(),
+        tracking,
+        sample=sample,
+        rebuild=rebuild,
+        seed=seed,
+        shards=settings.shards,
+        materialised=context.launcher().materialised(),
+    )
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        checked: list[list[object]] = [[name, count] for name, count in found.checked.items()]
+        checked: list[list[object]] = [[CHECKS[name], count] for name, count in found.checked.items()]
         print_rows("Checked", ("check", "looked at"), checked, numbers=("looked at",))
         if found.findings:
             rows: list[list[object]] = [[item.check, item.where, item.what] for item in found.findings]

@@ -14,7 +14,7 @@ import pyarrow.fs as pafs
 
 from veclip_pipelines.crawl.drops import RegisteredDrop, list_drops, registered_drop, set_state
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.lineage.provenance import Provenance, record
+from veclip_pipelines.lineage.provenance import RETIRED, Provenance, record
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.query import content_version, read_rows
@@ -23,8 +23,6 @@ from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _CAPTIONS = (CONCEPT_CAPTIONS, VECAP)
-#: Stands for the code version where nothing was made, but taken out of use.
-_RETIRED = "retired"
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _note_retirement(warehouse: Warehouse, spec: TableSpec, crawl_partition: str
             rows_kept=0,
             rows_rejected=0,
             seconds=0.0,
-            code_version=_RETIRED,
+            code_version=RETIRED,
             launched_by=by,
         ),
     )
@@ -151,7 +149,7 @@ def _provenance(warehouse: Warehouse, spec: TableSpec, crawl_partition: str) -> 
     return read_rows(
         warehouse,
         "SELECT * FROM provenance WHERE asset = ? AND partition = ? AND code_version <> ? ORDER BY recorded_at DESC",
-        [spec.name, crawl_partition, _RETIRED],
+        [spec.name, crawl_partition, RETIRED],
         tables=["provenance"],
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from veclip_pipelines.lineage.audit_files import check_checkpoints, check_files, check_pins
+from veclip_pipelines.lineage.audit_files import check_checkpoints, check_files, check_orphans, check_pins
 from veclip_pipelines.lineage.audit_rows import check_sample
+from veclip_pipelines.lineage.audit_runs import Materialised, check_materialisations
+from veclip_pipelines.lineage.audit_takedowns import check_takedowns
 from veclip_pipelines.lineage.auditing import Audited, Finding
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -32,8 +34,31 @@ class AuditReport:
     checked: dict[str, int]
 
 
+#: What each check says, by its name.
+CHECKS = {
+    "counts": "rows in are rows kept and rejects",
+    "captions": "every caption's picture or sample exists",
+    "engines": "every engine is explained",
+    "pins": "every training set's rows and pins are there",
+    "checkpoints": "every checkpoint's weights are those that were noted",
+    "scores": "every score's checkpoint exists",
+    "files": "no data file is missing",
+    "orphans": "nothing lies about that no table names",
+    "takedowns": "what was taken down is nowhere",
+    "materialisations": "Dagster, the provenance and the tables agree",
+    "sample": "rows that were drawn are true to the bytes",
+}
+
+
 def audit(
-    warehouse: Warehouse, tracking: Tracking | None, *, sample: int = 0, rebuild: bool = True, seed: int = 0
+    warehouse: Warehouse,
+    tracking: Tracking | None,
+    *,
+    sample: int = 0,
+    rebuild: bool = True,
+    seed: int = 0,
+    shards: str | None = None,
+    materialised: Sequence[Materialised] | None = None,
 ) -> AuditReport:
     """Runs all checks.
 
@@ -41,19 +66,25 @@ def audit(
         tracking: where MLflow's runs are; without it checkpoints are not held against theirs.
         sample: rows that are drawn and followed to their picture's bytes.
         rebuild: whether each training set is made again, and compared.
+        shards: where tars of our own are; without it none is looked for that no row points into.
+        materialised: what Dagster knows; without it nothing is held against that.
     """
     about = Audited(warehouse, tracking)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
-        "rows in are rows kept and rejects": lambda: check_counts(about),
-        "every caption's picture or sample exists": lambda: check_captions(about),
-        "every engine is explained": lambda: check_engines(about),
-        "every training set's rows and pins are there": lambda: check_pins(about, rebuild=rebuild),
-        "every checkpoint's weights are those that were noted": lambda: check_checkpoints(about),
-        "every score's checkpoint exists": lambda: check_scores(about),
-        "no data file is missing": lambda: check_files(about),
+        "counts": lambda: check_counts(about),
+        "captions": lambda: check_captions(about),
+        "engines": lambda: check_engines(about),
+        "pins": lambda: check_pins(about, rebuild=rebuild),
+        "checkpoints": lambda: check_checkpoints(about),
+        "scores": lambda: check_scores(about),
+        "files": lambda: check_files(about),
+        "orphans": lambda: check_orphans(about, shards),
+        "takedowns": lambda: check_takedowns(about),
     }
+    if materialised is not None:
+        checks["materialisations"] = lambda: check_materialisations(about, materialised)
     if sample:
-        checks["rows that were drawn are true to the bytes"] = lambda: check_sample(about, sample, seed)
+        checks["sample"] = lambda: check_sample(about, sample, seed)
     findings, checked = [], {}
     for name, check in checks.items():
         before = about.looked_at

@@ -5,17 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.fs as pafs
 
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.lineage.auditing import Audited, Finding
 from veclip_pipelines.mixing.training_set import rebuild_content
 from veclip_pipelines.tables.commit import files_of
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.tables.query import content_version
+from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES, TRAINING_SETS
+from veclip_pipelines.tables.standings import Standing, connect_all, standings
+from veclip_pipelines.tables.warehouse import Warehouse
+
+#: A file that nothing names yet may be of a run that is at work.
+_AT_WORK_SECONDS = 86_400.0
 
 
 def check_files(about: Audited) -> Iterator[Finding]:
@@ -30,9 +38,41 @@ def check_files(about: Audited) -> Iterator[Finding]:
                 yield Finding("files", f"{spec.name}/{file.path}", f"it has {info.size} bytes, and had {file.size}")
 
 
+def check_orphans(about: Audited, shards: str | None) -> Iterator[Finding]:
+    """No data file and no tar of ours that nothing names, but for those of runs that may be at work now."""
+    before = time.time() - _AT_WORK_SECONDS
+    for spec in TABLES.values():
+        for found in standings(about.warehouse, spec):
+            about.look()
+            info = about.warehouse.filesystem.get_file_info(about.warehouse.path(spec, found.path))
+            if Standing.ORPHAN in found.standings and (info.mtime is None or info.mtime.timestamp() < before):
+                yield Finding("orphans", f"{spec.name}/{found.path}", "no table names it: veclip prune removes it")
+    for uri in orphan_tars(about.warehouse, shards, before) if shards else ():
+        yield Finding("orphans", uri, "no row points into it: veclip prune removes it")
+
+
+def orphan_tars(warehouse: Warehouse, shards: str, before: float) -> list[str]:
+    """Tars of ours, older than a time, that no row of raw_crawl points into, not one of an earlier content either."""
+    filesystem, path = fsspec.core.url_to_fs(shards)
+    found = filesystem.find(path, detail=True) if filesystem.exists(path) else {}
+    tars = {
+        (name if "://" not in shards else str(filesystem.unstrip_protocol(name))): info
+        for name, info in found.items()
+        if name.endswith(".tar") and float(info.get("mtime") or 0) < before
+    }
+    if not tars:
+        return []
+    with connect_all(warehouse, [RAW_CRAWL]) as connection:
+        named = connection.execute("SELECT DISTINCT shard_uri FROM raw_crawl WHERE shard_uri IS NOT NULL").fetchall()
+    return sorted(tars.keys() - {row[0] for row in named})
+
+
 def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:
     """Each set has pins, its pinned files are there, and from them it is made again with the same content."""
-    pins = about.ask("SELECT recipe, set_version, files, content_version FROM set_pins ORDER BY ALL")
+    pins = about.ask(
+        "SELECT recipe, set_version, files, content_version, coalesce(rebuilt_version, content_version) AS rebuilt "
+        "FROM set_pins ORDER BY ALL"
+    )
     known = {(row["recipe"], row["set_version"]) for row in pins}
     for row in about.ask("SELECT DISTINCT recipe, set_version FROM training_sets ORDER BY ALL"):
         if (row["recipe"], row["set_version"]) not in known:
@@ -47,6 +87,11 @@ def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:
         missing = list(_missing(about, json.loads(row["files"])))
         for name in missing:
             yield Finding("pins", where, f"pinned file {name} is gone: the set cannot be made again")
+        present, _ = content_version(
+            about.warehouse, TRAINING_SETS, {"recipe": row["recipe"], "set_version": row["set_version"]}
+        )
+        if present != row["content_version"]:
+            yield Finding("pins", where, f"its rows have content {present}, and had {row['content_version']}")
         if rebuild and not missing:
             yield from _rebuilt(about, where, row)
 
@@ -65,8 +110,8 @@ def _rebuilt(about: Audited, where: str, row: dict[str, Any]) -> Iterator[Findin
         except VeclipError as error:
             yield Finding("pins", where, f"it cannot be made again: {error}")
             return
-    if content != row["content_version"]:
-        yield Finding("pins", where, f"made again it has content {content}, and had {row['content_version']}")
+    if content != row["rebuilt"]:
+        yield Finding("pins", where, f"made again it has content {content}, and its record names {row['rebuilt']}")
 
 
 def check_checkpoints(about: Audited) -> Iterator[Finding]:

@@ -16,6 +16,9 @@ from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import PROVENANCE
 from veclip_pipelines.tables.warehouse import Warehouse
 
+#: Stands for the code version where nothing was made, but taken out of use.
+RETIRED = "retired"
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -98,8 +98,8 @@ def carry_out(
     keys = {row["crawl_partition"] for row in work.marks}
     notes = Notes(warehouse, takedown.takedown_id, run_id)
     noted = notes.crawl_partitions(keys)
-    notes.training_sets(_sets_of(rewritten) | {(row["recipe"], row["set_version"]) for row in sets})
-    notes.duplicates()
+    noted += notes.training_sets(_sets_of(rewritten) | {(row["recipe"], row["set_version"]) for row in sets})
+    noted += notes.duplicates()
     _elsewhere(work, hidden)
     _erase_bytes(work)
     _earlier_files(work, hidden)

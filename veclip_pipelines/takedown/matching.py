@@ -11,8 +11,8 @@ import duckdb
 
 from veclip_pipelines.tables.query import TAKEN_DOWN
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.data_files import connect_all
 from veclip_pipelines.takedown.fingerprints import fingerprints
 from veclip_pipelines.takedown.requests import Request
 

@@ -25,6 +25,7 @@ class Noted:
     """An asset's partition as it is since.
 
     Attributes:
+        partition: "all" of an asset without partitions.
         inputs: asset and version of each input of the same crawl partition that changed with it.
     """
 
@@ -49,27 +50,31 @@ class Notes:
         return f"takedown {self.takedown_id}"
 
     def crawl_partitions(self, keys: Iterable[str]) -> list[Noted]:
-        """Notes raw_crawl and all captions of some crawl partitions."""
+        """Notes raw_crawl and all captions of some crawl partitions; of several engines the newest is returned, which stays it."""
         noted = []
         for key in sorted(set(keys)):
             newer: dict[str, tuple[str, str]] = {}
             noted += self._note(RAW_CRAWL, key, {"crawl_partition": key}, None, newer, f"raw_crawl/{key}")
             for spec in (CONCEPT_CAPTIONS, VECAP):
+                of_engines = []
                 for engine in self._engines(spec, key):
                     partition = {"crawl_partition": key, "engine_id": engine}
-                    noted += self._note(spec, key, partition, engine, newer, f"{spec.name}/{key}/{engine}")
+                    of_engines += self._note(spec, key, partition, engine, newer, f"{spec.name}/{key}/{engine}")
+                noted += of_engines[-1:]
         return noted
 
-    def training_sets(self, sets: Iterable[tuple[str, str]]) -> None:
-        """Notes training sets, by recipe and version, of which one is its recipe's newest."""
+    def training_sets(self, sets: Iterable[tuple[str, str]]) -> list[Noted]:
+        """Notes training sets, by recipe and version, where one is its recipe's newest."""
+        noted = []
         for recipe, set_version in sorted(set(sets)):
             made = self._materialisations(TRAINING_SETS, recipe, None)
             if made and set_version_of(json.loads(made[0]["inputs"])) == set_version:
-                self._note(TRAINING_SETS, recipe, {"recipe": recipe, "set_version": set_version}, None, {}, "")
+                noted += self._note(TRAINING_SETS, recipe, {"recipe": recipe, "set_version": set_version}, None, {}, "")
+        return noted
 
-    def duplicates(self) -> None:
+    def duplicates(self) -> list[Noted]:
         """Notes the groups of duplicates."""
-        self._note(DUPLICATES, "all", {}, None, {}, "")
+        return self._note(DUPLICATES, "all", {}, None, {}, "")
 
     def _note(
         self,
@@ -131,13 +136,15 @@ class Notes:
         )
 
     def _engines(self, spec: TableSpec, key: str) -> list[str]:
+        """Engines whose captions of a crawl partition were materialised, the newest last."""
         rows = read_rows(
             self.warehouse,
-            f"SELECT DISTINCT engine_id FROM {spec.name} WHERE crawl_partition = ? ORDER BY 1",  # noqa: S608
-            [key],
-            tables=[spec.name],
+            "SELECT json_extract_string(inputs, '$.engine') AS engine FROM provenance WHERE asset = ? AND partition = ? "
+            "AND json_extract_string(inputs, '$.engine') <> '' GROUP BY 1 ORDER BY max(recorded_at), 1",
+            [spec.name, key],
+            tables=["provenance"],
         )
-        return [row["engine_id"] for row in rows]
+        return [row["engine"] for row in rows]
 
     def _kept(self, spec: TableSpec, partition: Mapping[str, str]) -> int:
         where = " AND ".join(f"{column} = ?" for column in partition)

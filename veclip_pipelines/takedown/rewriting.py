@@ -29,8 +29,8 @@ from veclip_pipelines.tables.schemas import (
     VECAP,
 )
 from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.standings import FoundFile, Standing, standings
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.data_files import FoundFile, Standing, standings
 
 #: The tables that hold pictures' pointers and texts, in the order in which they are made from one another.
 CONTENT = (RAW_CRAWL, CONCEPT_CAPTIONS, VECAP, DUPLICATES, TRAINING_SETS)

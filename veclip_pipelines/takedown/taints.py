@@ -10,9 +10,9 @@ from veclip_pipelines.lineage.exposures import times_shown
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import TRAINING_SETS
+from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.takedown_schemas import TAINTS
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.data_files import connect_all
 from veclip_pipelines.takedown.register import merge_rows
 from veclip_pipelines.takedown.rewriting import Hidden
 from veclip_pipelines.training.exposure import exposure_of
@@ -35,7 +35,9 @@ def note_taints(
         held = merge_rows(warehouse, TAINTS, takedown_id, rows)
         mine = [row for row in held if row["checkpoint_id"] == checkpoint["checkpoint_id"]]
         seen = sum(row["seen"] or 0 for row in mine)
-        what = f"trained on {len(mine)} of the samples, shown {seen} times in all"
+        known = any(row["seen"] is not None for row in mine)
+        shown = f"shown {seen} times in all" if known else "how often they were shown was not recorded"
+        what = f"trained on {len(mine)} of the samples, {shown}"
         if tracking is not None:
             what += _mark(warehouse, tracking, checkpoint)
         told.append(

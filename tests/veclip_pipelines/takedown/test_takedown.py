@@ -21,9 +21,9 @@ from veclip_pipelines.lineage.audit import audit
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import RAW_CRAWL, TRAINING_SETS
+from veclip_pipelines.tables.standings import all_files
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.carrying_out import carry_out, unfinished
-from veclip_pipelines.takedown.data_files import all_files
 from veclip_pipelines.takedown.matching import find_matches
 from veclip_pipelines.takedown.register import Takedown, register
 from veclip_pipelines.takedown.requests import Request, read_requests

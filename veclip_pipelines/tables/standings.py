@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import duckdb
 import pyarrow.fs as pafs
+from deltalake import DeltaTable
 
 from veclip_pipelines.tables.commit import partition_files
 from veclip_pipelines.tables.pins import pinned_files
@@ -58,9 +59,10 @@ def connect_all(warehouse: Warehouse, specs: Sequence[TableSpec]) -> Iterator[du
 
 def standings(warehouse: Warehouse, spec: TableSpec) -> list[FoundFile]:
     """All data files of a table with what names each."""
-    current = partition_files(warehouse.open(spec), {})
+    table = warehouse.open(spec)
+    current = partition_files(table, {})
     pinned = pinned_files(warehouse).get(spec.name, set())
-    earlier = _noted(warehouse, spec)
+    earlier = _noted(warehouse, spec) | _removed(table)
     named = ((Standing.CURRENT, current), (Standing.PINNED, pinned), (Standing.EARLIER, earlier))
     return [
         FoundFile(
@@ -68,6 +70,13 @@ def standings(warehouse: Warehouse, spec: TableSpec) -> list[FoundFile]:
         )
         for path in all_files(warehouse, spec)
     ]
+
+
+def _removed(table: DeltaTable | None) -> set[str]:
+    """Files of earlier versions that the table's log still knows of."""
+    if table is None:
+        return set()
+    return set(table.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False))
 
 
 def _noted(warehouse: Warehouse, spec: TableSpec) -> set[str]:
