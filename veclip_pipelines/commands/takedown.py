@@ -61,11 +61,12 @@ def apply(
             return say(f"{len(matches)} rows would be taken out; nothing was changed")
         if not typer.confirm(f"Take out these {len(matches)} rows, for good?"):
             raise UsageError("nothing was changed")
-    takedown, matches = register(
+    takedown, _ = register(
         warehouse, requests, distance=distance, by=by or context.user(), reason=reason, keep_days=keep_days
     )
     if not as_json:
-        say(f"takedown {takedown.takedown_id}: {len(matches)} rows are hidden from all readers")
+        hidden = report_of(warehouse, takedown).samples
+        say(f"takedown {takedown.takedown_id}: {hidden} samples are hidden from all readers")
     with ProgressBoard() as board:
         watch = board.add(f"taking down {takedown.takedown_id}", 1)
         done = context.launcher().take_down(takedown.takedown_id, watch)

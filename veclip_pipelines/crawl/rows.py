@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -46,12 +46,14 @@ def host_of(url: str | None) -> str | None:
         return None
 
 
-def taken_down_row(sample_id: str, source_key: str, source_uri: str | None, takedown_id: str) -> dict[str, object]:
-    """What stays of an entry that was taken down: that there was one. Nothing of it, and nothing that leads to it."""
+#: What stays of an entry that was taken down: ids, and the place that is to be erased.
+STAYS = ("sample_id", "image_sha256", "source_key", "source_uri", "shard_uri", "image_offset", "image_length")
+
+
+def taken_down_row(row: Mapping[str, object], takedown_id: str) -> dict[str, object]:
+    """The row of an entry that was taken down: that there was one, and where; no address, no text, nothing of its looks."""
     return {
-        "sample_id": sample_id,
-        "source_key": source_key,
-        "source_uri": source_uri,
+        **{name: row.get(name) for name in STAYS},
         "flags": [],
         "outcome": REJECTED,
         "reason": TAKEN_DOWN,
@@ -114,7 +116,14 @@ class RowMaker:
             except _TakenDown as refusal:
                 taken_down = str(refusal)
         if taken_down is not None:
-            return taken_down_row(str(row["sample_id"]), str(row["source_key"]), self.source_uri, taken_down)
+            row |= {"image_sha256": sha256, "source_uri": self.source_uri}
+            if entry.image is not None and entry.image_offset is not None and self.packer is None:
+                row |= {
+                    "shard_uri": self.shard_uri,
+                    "image_offset": entry.image_offset,
+                    "image_length": len(entry.image),
+                }
+            return taken_down_row(row, taken_down)
         if fault is not None:
             row |= {"outcome": REJECTED, "reason": fault[0][:64], "detail": storable(fault[1][:500])}
         return row

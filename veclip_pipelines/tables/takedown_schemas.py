@@ -59,7 +59,11 @@ TOMBSTONES = table_spec(
         (pa.field("image_offset", pa.int64()), "byte offset of the picture there"),
         (pa.field("image_length", pa.int64()), "byte length"),
         text_column("uid", "its uid in DataComp's sense", required=True),
-        text_column("matched_by", "url, domain, sha256, near, or same_picture", required=True),
+        text_column(
+            "matched_by",
+            "url, domain, sha256, near, same_picture; kept_out: it came again and was not let in",
+            required=True,
+        ),
         (pa.field("distance", pa.int32(), nullable=False), "bits in which its hash differs from what was asked for"),
         (
             pa.field("texts", pa.list_(pa.string()), nullable=False),

@@ -14,8 +14,7 @@ from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.settings import Settings
-from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import TRAINING_SETS
+from veclip_pipelines.tables.query import TAKEN_DOWN, read_rows
 from veclip_pipelines.tables.takedown_schemas import ERASURES
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.elsewhere import clean_export, drop_plans, drop_trainings
@@ -98,7 +97,7 @@ def carry_out(
     keys = {row["crawl_partition"] for row in work.marks}
     notes = Notes(warehouse, takedown.takedown_id, run_id)
     noted = notes.crawl_partitions(keys)
-    noted += notes.training_sets(_sets_of(rewritten) | {(row["recipe"], row["set_version"]) for row in sets})
+    noted += notes.training_sets(_sets(work))
     noted += notes.duplicates()
     _elsewhere(work, hidden)
     _erase_bytes(work)
@@ -107,7 +106,7 @@ def carry_out(
 
 
 def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedown]:
-    """Takedowns that something is left to do for: one that was killed, one whose time has come, or one that new rows meet."""
+    """Takedowns that something is left to do for: killed ones, those whose time has come, and those of which a crawl brought more."""
     done = {
         row["takedown_id"]: row["held"]
         for row in read_rows(
@@ -117,12 +116,21 @@ def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedo
             tables=["erasures"],
         )
     }
+    again = read_rows(
+        warehouse,
+        "SELECT DISTINCT r.detail FROM raw_crawl r ANTI JOIN tombstones t ON t.sample_id = r.sample_id "
+        "AND t.crawl_partition = r.crawl_partition AND t.source_uri IS NOT DISTINCT FROM r.source_uri WHERE r.reason = ?",
+        [TAKEN_DOWN],
+        tables=["raw_crawl", "tombstones"],
+    )
+    open_ = {str(row["detail"]).removeprefix("takedown ") for row in again}
     moment = now or datetime.now(UTC)
-    return [
-        one
-        for one in list_takedowns(warehouse)
-        if one.takedown_id not in done or (done[one.takedown_id] is not None and done[one.takedown_id] <= moment)
-    ]
+
+    def is_open(one: Takedown) -> bool:
+        held = done.get(one.takedown_id)
+        return one.takedown_id not in done or one.takedown_id in open_ or (held is not None and held <= moment)
+
+    return [one for one in list_takedowns(warehouse) if is_open(one)]
 
 
 def _held(work: Work) -> set[str]:
@@ -148,13 +156,15 @@ def _told(rewritten: Sequence[Rewritten]) -> list[dict[str, Any]]:
     ]
 
 
-def _sets_of(rewritten: Sequence[Rewritten]) -> set[tuple[str, str]]:
-    found = set()
-    for one in rewritten:
-        if one.spec is TRAINING_SETS:
-            recipe, version, _ = one.file.path.split("/")
-            found.add((recipe.partition("=")[2], version.partition("=")[2]))
-    return found
+def _sets(work: Work) -> list[tuple[str, str]]:
+    """Training sets that the takedown took samples out of, in this run or before, by recipe and version."""
+    rows = read_rows(
+        work.warehouse,
+        "SELECT recipe, set_version FROM set_pins WHERE list_contains(takedowns, ?)",
+        [work.takedown.takedown_id],
+        tables=["set_pins"],
+    )
+    return [(row["recipe"], row["set_version"]) for row in rows]
 
 
 def _elsewhere(work: Work, hidden: Hidden) -> None:

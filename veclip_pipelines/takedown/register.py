@@ -13,7 +13,7 @@ from typing import Any
 from veclip_pipelines.errors import CommitConflictError, UsageError
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
-from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.query import TAKEN_DOWN, read_rows
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.takedown_schemas import TAKEDOWNS, TOMBSTONES
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -82,9 +82,30 @@ def register(
 
 
 def refresh(warehouse: Warehouse, takedown: Takedown) -> int:
-    """Adds tombstones for rows that its requests mean and that have none yet; the number of all that it has."""
-    matches = find_matches(warehouse, takedown.requests)
-    return len(merge_rows(warehouse, TOMBSTONES, takedown.takedown_id, [_tombstone(match) for match in matches]))
+    """Adds tombstones for rows that its requests mean and that have none yet; the number of all that it has.
+
+    Also for those that a later crawl brought and that were kept out: where they lie is to be erased, too.
+    """
+    rows = [_tombstone(match) for match in find_matches(warehouse, takedown.requests)]
+    rows += kept_out(warehouse, takedown.takedown_id)
+    return len(merge_rows(warehouse, TOMBSTONES, takedown.takedown_id, rows))
+
+
+def kept_out(warehouse: Warehouse, takedown_id: str | None = None) -> list[dict[str, Any]]:
+    """Tombstones for entries that came again, were kept out by a takedown, and have none yet."""
+    rows = read_rows(
+        warehouse,
+        "SELECT r.sample_id, r.image_sha256, r.crawl_partition, r.source_key, r.source_uri, r.shard_uri, r.image_offset, "
+        "r.image_length FROM raw_crawl r ANTI JOIN tombstones t ON t.sample_id = r.sample_id AND t.crawl_partition = r.crawl_partition "
+        "AND t.source_uri IS NOT DISTINCT FROM r.source_uri WHERE r.reason = $reason AND ($id IS NULL OR r.detail = 'takedown ' || $id) "
+        "ORDER BY ALL",
+        {"reason": TAKEN_DOWN, "id": takedown_id},
+        tables=["raw_crawl", "tombstones"],
+    )
+    return [
+        {**row, "phash": None, "uid": row["source_key"], "matched_by": "kept_out", "distance": 0, "texts": []}
+        for row in rows
+    ]
 
 
 def find_takedown(warehouse: Warehouse, takedown_id: str) -> Takedown | None:

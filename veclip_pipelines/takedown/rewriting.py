@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.rows import taken_down_row
+from veclip_pipelines.crawl.rows import STAYS, taken_down_row
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mixing.training_set import rebuild_content
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
@@ -171,11 +171,9 @@ def _kept(spec: TableSpec, source: pq.ParquetFile, hidden: Hidden) -> Iterator[p
         rest = batch.filter(pc.invert(mask))
         yield from conformed(spec, pa.Table.from_batches([rest])).to_batches()
         if spec is RAW_CRAWL and pc.any(mask).as_py():
-            gone = batch.filter(mask).select(["sample_id", "source_key", "source_uri"]).to_pylist()
-            stubs = [
-                taken_down_row(row["sample_id"], row["source_key"], row["source_uri"], hidden.takedown_id)
-                for row in gone
-            ]
+            gone = batch.filter(mask)
+            gone = gone.select([name for name in STAYS if name in gone.schema.names])
+            stubs = [taken_down_row(row, hidden.takedown_id) for row in gone.to_pylist()]
             yield from table_of(spec, stubs).to_batches()
 
 

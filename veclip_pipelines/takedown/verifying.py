@@ -176,7 +176,7 @@ def _allowed_looks(warehouse: Warehouse, found: Sequence[Hit], searched: Searche
         for hit in found:
             nearest = min((int(hit.what, 16) ^ other).bit_count() for other in searched.looks)
             rows = connection.execute(
-                "SELECT 1 FROM raw_crawl WHERE image_sha256 = $sha OR (phash IS NOT NULL AND "
+                "SELECT 1 FROM raw_crawl WHERE (image_sha256 = $sha AND outcome = 'kept') OR (phash IS NOT NULL AND "
                 "bit_count(xor(('0x' || phash)::UBIGINT, ('0x' || $looks)::UBIGINT)) <= $nearest) LIMIT 1",
                 {"sha": hit.sha256, "looks": hit.what, "nearest": nearest},
             ).fetchall()

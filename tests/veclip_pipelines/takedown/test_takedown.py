@@ -106,7 +106,8 @@ def test_it_goes_out_of_everything(told: str, settings: Settings, warehouse: War
         ("rejected", "taken_down", f"takedown {takedown.takedown_id}")
     ]
     assert {name for name, value in rows[0].items() if value not in (None, [])} == {
-        "sample_id", "source_key", "source_uri", "outcome", "reason", "detail", "crawl_partition"
+        "sample_id", "image_sha256", "source_key", "source_uri", "shard_uri", "image_offset", "image_length", "outcome", "reason", "detail",
+        "crawl_partition",
     }  # fmt: skip
     assert len(read_rows(warehouse, "SELECT 1 FROM raw_crawl", tables=["raw_crawl"])) == 8
     assert sample not in holding(warehouse, "vecap")
@@ -159,7 +160,7 @@ def test_earlier_contents_go_when_their_time_has_come(told: str, settings: Setti
     assert read_rows(warehouse, "SELECT * FROM erasures WHERE state = 'held'", tables=["erasures"]) == []
     for path in all_files(warehouse, RAW_CRAWL):
         found = pq.read_table(warehouse.path(RAW_CRAWL, path), partitioning=None)
-        assert SHA not in found["image_sha256"].to_pylist()
+        assert URL not in found["url"].to_pylist()
 
 
 def test_the_set_is_made_again_to_what_its_record_names(told: str, settings: Settings, warehouse: Warehouse) -> None:
@@ -180,10 +181,14 @@ def test_a_later_crawl_does_not_bring_it_back(
     index(warehouse, write_drop(tmp_path / "again", numbered_entries(5)), "crawl-2")
     rows = read_rows(
         warehouse,
-        "SELECT reason, image_sha256, alt_text FROM raw_crawl WHERE crawl_partition = 'crawl-2' AND outcome = 'rejected'",
+        "SELECT reason, url, phash, alt_text, image_sha256 FROM raw_crawl WHERE crawl_partition = 'crawl-2' AND outcome = 'rejected'",
         tables=["raw_crawl"],
     )
-    assert rows == [{"reason": "taken_down", "image_sha256": None, "alt_text": None}]
+    assert rows == [{"reason": "taken_down", "url": None, "phash": None, "alt_text": None, "image_sha256": SHA}]
+    assert [one.takedown_id for one in unfinished(warehouse)] == [takedown.takedown_id]
+    carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-2")
+    assert unfinished(warehouse) == []
+    assert picture(2) not in (tmp_path / "again" / "00000.tar").read_bytes()
     # Nor does the drop that it was taken from.
     index(warehouse, tmp_path / "drop", "crawl-3")
     rows = read_rows(

@@ -1,0 +1,183 @@
+"""The whole story in one: two crawls, two prompts, three recipes, a takedown, a re-crawl, one pass that brings all up to date.
+
+After each change the tables (veclip materialize --dry-run), Dagster's own marks and the audit must tell the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from builders import DropEntry, numbered_entries, picture, write_drop
+from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView, TemporalContext
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from installation import ENGINES, Installation
+from training_jobs import CONFIG
+
+from veclip_pipelines.definitions import defs
+from veclip_pipelines.engines.prompts import prompt_catalogue
+from veclip_pipelines.tables.query import read_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_engines"), pytest.mark.timeout(600)]
+
+CRAWL_ASSETS = ["raw_crawl", "concept_captions", "vecap"]
+RECIPE_ASSETS = ["training_sets", "checkpoints", "benchmark_scores"]
+ALT = {"source": "alt_text"}
+VECAP = {"source": "vecap", "engine": "mine", "concept_engine": "seer"}
+RECIPES = {"alttext": [ALT], "vecap": [VECAP], "mixed": [ALT, VECAP]}
+GONE = hashlib.sha256(picture(2)).hexdigest()
+TELLING = "the red bicycle of Ms. Example in front of her house"
+
+
+def prepare(installation: Installation) -> None:
+    home = installation.settings.home
+    for name in ("recipes", "model_configs"):
+        (home / name).mkdir(parents=True)
+    (home / "model_configs" / "own.json").write_text(json.dumps(CONFIG))
+    for name, texts in RECIPES.items():
+        recipe = {
+            "name": name,
+            "description": "of a test",
+            "texts": [{**text, "probability": 1 / len(texts)} for text in texts],
+            "model": {"config": "own", "vocabulary_size": 300},
+            "training": {"steps": 6, "batch_size": 4},
+            "benchmarks": ["own"],
+        }
+        (home / "recipes" / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    folder = installation.settings.benchmarks / "own"
+    (folder / "images").mkdir(parents=True)
+    images = []
+    for number in range(100, 104):
+        (folder / "images" / f"{number}.png").write_bytes(picture(number))
+        images.append({"filename": f"{number}.png", "split": "test", "sentences": [{"raw": f"shape number {number}"}]})
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+
+
+def stale(installation: Installation) -> dict[str, list[str]]:
+    """What the tables say is stale."""
+    names = [argument for name in RECIPES for argument in ("--recipe", name)]
+    keys = ("--partition", "crawl-a", "--partition", "crawl-b")
+    done = installation.veclip("materialize", *ENGINES, *keys, *names, "--dry-run", "--json")
+    return {item["key"]: item["stale"] for item in json.loads(done.stdout)}
+
+
+def stale_in_dagster() -> dict[str, list[str]]:
+    """What the UI marks."""
+    graph = defs.resolve_asset_graph()
+    with dg.DagsterInstance.get() as instance:
+        now = TemporalContext(effective_dt=datetime.now(UTC), last_event_id=None)
+        resolver = CachingStaleStatusResolver(instance, graph, AssetGraphView(now, instance, graph))
+        keys = {"crawl-a": CRAWL_ASSETS, "crawl-b": CRAWL_ASSETS, **dict.fromkeys(RECIPES, RECIPE_ASSETS)}
+        marked = {
+            key: [asset for asset in assets if resolver.get_status(dg.AssetKey(asset), key) == StaleStatus.STALE]
+            for key, assets in keys.items()
+        }
+    return {key: assets for key, assets in marked.items() if assets}
+
+
+def bring_up_to_date(installation: Installation) -> list[tuple[str, str]]:
+    """Materialises all that is stale; job and partition of each run that it took."""
+    with dg.DagsterInstance.get() as instance:
+        before = {run.run_id for run in instance.get_runs()}
+    names = [argument for name in RECIPES for argument in ("--recipe", name)]
+    installation.veclip("materialize", *ENGINES, "--partition", "crawl-a", "--partition", "crawl-b", *names)
+    with dg.DagsterInstance.get() as instance:
+        runs = [run for run in instance.get_runs() if run.run_id not in before]
+    return sorted((run.job_name, run.tags.get("dagster/partition", "")) for run in runs)
+
+
+def audit(installation: Installation) -> None:
+    done = installation.veclip("audit", "--sample", "50", "--json")
+    report = json.loads(done.stdout)
+    assert report["findings"] == []
+    assert all(report["checked"][name] for name in ("counts", "pins", "checkpoints", "materialisations", "sample"))
+
+
+def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: Installation, tmp_path: Path) -> None:
+    prepare(cluster)
+    first = [
+        *numbered_entries(2),
+        DropEntry(TELLING, picture(2), url="https://photos.example/2.png"),
+        *numbered_entries(4, 3),
+    ]
+    cluster.veclip("crawl", "add", str(write_drop(tmp_path / "crawl-a", first)))
+    cluster.veclip(
+        "crawl",
+        "add",
+        str(write_drop(tmp_path / "crawl-b", [*numbered_entries(5, 20), DropEntry("again", picture(2))])),
+    )
+    bring_up_to_date(cluster)
+    assert stale(cluster) == {}
+    assert stale_in_dagster() == {}
+    audit(cluster)
+
+    # A second prompt touches the fusion and what is mixed of it.
+    prompt = yaml.safe_load(prompt_catalogue(cluster.settings).paths()["fusion"].read_text())
+    (cluster.settings.home / "prompts").mkdir()
+    (cluster.settings.home / "prompts" / "fusion.yaml").write_text(
+        yaml.safe_dump({**prompt, "version": 2, "system": "Join the two."})
+    )
+    touched = stale(cluster)
+    assert {key: touched[key] for key in ("crawl-a", "crawl-b")} == {"crawl-a": ["vecap"], "crawl-b": ["vecap"]}
+    assert set(touched) == {"crawl-a", "crawl-b", "vecap", "mixed"}
+    assert ("models", "alttext") not in bring_up_to_date(cluster)
+    assert stale(cluster) == {}
+    audit(cluster)
+
+    # A takedown: both copies of the picture go, captions are in line again by themselves, what was mixed is stale.
+    exported = tmp_path / "export"
+    cluster.veclip("export", "mixed", str(exported))
+    engines_before = counts(cluster)
+    done = cluster.veclip(
+        "takedown", "apply", "https://photos.example/2.png", "--yes", "--reason", "asked", "--keep-days", "0", "--json"
+    )
+    report = json.loads(done.stdout)
+    assert (report["samples"], report["pictures"], report["is_finished"]) == (2, 1, True)
+    assert {taint["recipe"] for taint in report["taints"]} == set(RECIPES)
+    assert all(taint["seen"] > 0 for taint in report["taints"])
+    assert stale(cluster) == dict.fromkeys(RECIPES, RECIPE_ASSETS)
+    assert stale_in_dagster() == dict.fromkeys(RECIPES, RECIPE_ASSETS)
+    audit(cluster)
+    verified = json.loads(cluster.veclip("takedown", "verify", "--json").stdout)
+    assert (verified["remnants"], verified["unreadable"]) == ([], {})
+
+    # The crawl comes again, larger, with the picture in it.
+    again = [*first, *numbered_entries(2, 30)]
+    cluster.veclip("crawl", "add", str(write_drop(tmp_path / "again", again)), "--partition", "crawl-a", "--replace")
+    assert stale(cluster) == {"crawl-a": CRAWL_ASSETS, **dict.fromkeys(RECIPES, RECIPE_ASSETS)}
+    runs = bring_up_to_date(cluster)
+    assert runs == [
+        ("captions", "crawl-a"),
+        ("find_duplicates", ""),
+        *(("models", name) for name in sorted(RECIPES)),
+        ("scoreboard_page", ""),
+    ]
+    assert stale(cluster) == {}
+    assert stale_in_dagster() == {}
+    rows = read_rows(
+        cluster.warehouse,
+        "SELECT reason, count(*) AS n FROM raw_crawl WHERE crawl_partition = 'crawl-a' GROUP BY 1 ORDER BY 1",
+        tables=["raw_crawl"],
+    )
+    assert {row["reason"]: row["n"] for row in rows} == {None: 8, "taken_down": 1}
+    # Two new pictures were described, and no other.
+    assert counts(cluster)["concept_captions"] == engines_before["concept_captions"] - 2 + 2
+    # The new drop's own tar has the picture, though no table does: where it came again it is erased, too.
+    verified = json.loads(cluster.veclip("takedown", "verify", "--json", succeeds=False).stdout)
+    assert {Path(one["uri"]).parent.name for one in verified["remnants"]} == {"again"}
+    cluster.veclip("takedown", "finish")
+    cluster.veclip("takedown", "verify")
+    assert stale(cluster) == {}
+    audit(cluster)
+
+
+def counts(installation: Installation) -> dict[str, int]:
+    return {
+        table: read_rows(installation.warehouse, f"SELECT count(*) AS n FROM {table}", tables=[table])[0]["n"]
+        for table in ("concept_captions", "vecap")
+    }
