@@ -40,13 +40,14 @@ def newest_scores(warehouse: Warehouse) -> list[dict[str, Any]]:
     """The scores of the newest checkpoint of each recipe that has any."""
     return read_rows(
         warehouse,
-        "SELECT s.recipe, s.benchmark, s.metric, s.value, s.low, s.high, s.queries, s.checkpoint_id, c.samples FROM benchmark_scores s "
+        "SELECT s.recipe, s.benchmark, s.metric, s.value, s.low, s.high, s.queries, s.checkpoint_id, c.samples, "
+        "(SELECT count(DISTINCT t.sample_id) FROM taints t WHERE t.checkpoint_id = s.checkpoint_id) AS tainted FROM benchmark_scores s "
         "JOIN (SELECT recipe, checkpoint_id, samples FROM checkpoints "
         "WHERE checkpoint_id IN (SELECT checkpoint_id FROM benchmark_scores) "
         "QUALIFY row_number() OVER (PARTITION BY recipe ORDER BY trained_at DESC) = 1) c USING (recipe, checkpoint_id) "
         "QUALIFY row_number() OVER (PARTITION BY s.recipe, s.benchmark, s.metric ORDER BY s.scored_at DESC) = 1 "
         "ORDER BY s.benchmark, s.recipe, s.metric",
-        tables=["benchmark_scores", "checkpoints"],
+        tables=["benchmark_scores", "checkpoints", "taints"],
     )
 
 
@@ -57,7 +58,9 @@ def our_rows(scores: Sequence[Mapping[str, Any]]) -> list[Row]:
         if score["metric"] not in HEADLINES:
             continue
         column = f"{score['benchmark']} {HEADLINES[score['metric']]}".strip()
-        data = f"{score['samples']} samples"
+        # Trained on what was taken down since: the score stands, and says so.
+        gone = f", {score['tainted']} of them taken down since" if score.get("tainted") else ""
+        data = f"{score['samples']} samples{gone}"
         row = found.setdefault(score["recipe"], Row(score["recipe"], data, {}, {}))
         scores_, intervals = dict(row.scores), dict(row.intervals)
         scores_[column] = 100 * score["value"]

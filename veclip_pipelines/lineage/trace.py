@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import duckdb
+from collections.abc import Sequence
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.lineage.exposures import times_shown
 from veclip_pipelines.lineage.questions import Kind, Question, condition_of
+from veclip_pipelines.lineage.trace_forwards import Asker, Row, Trace, add_exposures, add_takedowns, forwards, names_of
 from veclip_pipelines.tables.query import connect
 from veclip_pipelines.tables.schemas import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
-Row = dict[str, Any]
-
 _TABLES = (
     "crawl_drops", "raw_crawl", "concept_captions", "vecap", "duplicates", "engines", "training_sets", "set_pins", "checkpoints",
-    "benchmark_scores",
+    "benchmark_scores", "takedowns", "tombstones", "taints",
 )  # fmt: skip
 _SHOWN = (
     "sample_id", "crawl_partition", "outcome", "reason", "detail", "url", "final_url", "page_url", "fetched_at", "alt_text_raw",
     "alt_text", "image_sha256", "phash", "media_type", "width", "height", "shard_uri", "image_offset", "image_length", "source_uri",
     "source_key",
 )  # fmt: skip
-
-
-@dataclass
-class Trace:
-    """What the tables know of a question.
-
-    Attributes:
-        rows: of the crawl that it is about, kept or not; ``samples`` has the first of them with all that was made of them.
-        near: other pictures that are the same or nearly, as asset duplicates found them.
-        partitions: crawl partitions with their drop and the rows in question.
-        engines: those that made a text in question, with model, revision, prompt and decoding.
-        sets: training sets that took any of the rows, with how many.
-        checkpoints, scores: what was trained on those sets, and scored.
-    """
-
-    question: Question
-    rows: int = 0
-    samples: list[Row] = field(default_factory=list)
-    near: list[Row] = field(default_factory=list)
-    partitions: list[Row] = field(default_factory=list)
-    engines: list[Row] = field(default_factory=list)
-    sets: list[Row] = field(default_factory=list)
-    checkpoints: list[Row] = field(default_factory=list)
-    scores: list[Row] = field(default_factory=list)
-
-    def is_empty(self) -> bool:
-        return not (self.rows or self.near or self.engines or self.sets or self.checkpoints or self.scores)
 
 
 def trace(warehouse: Warehouse, question: Question, *, limit: int = 5) -> Trace:
@@ -68,29 +34,20 @@ def trace(warehouse: Warehouse, question: Question, *, limit: int = 5) -> Trace:
     found = Trace(question)
     with connect(warehouse, _TABLES) as connection:
         connection.execute(f"CREATE TEMP MACRO is_kept(outcome) AS outcome = '{KEPT}'")
-        ask = _Asker(connection)
+        ask = Asker(connection)
         if question.kind in (Kind.ENGINE, Kind.PROMPT):
             _from_engines(ask, found)
         elif question.kind in (Kind.TRAINING_SET, Kind.CHECKPOINT, Kind.SCORE):
             _from_model(ask, found)
         else:
             _from_rows(ask, found, limit)
-        _forwards(ask, found)
-        _exposures(found)
+        forwards(ask, found)
+        add_takedowns(ask, found)
+        add_exposures(found)
     return found
 
 
-@dataclass(frozen=True)
-class _Asker:
-    connection: duckdb.DuckDBPyConnection
-
-    def __call__(self, sql: str, **parameters: object) -> list[Row]:
-        cursor = self.connection.execute(sql, parameters)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _from_rows(ask: _Asker, found: Trace, limit: int) -> None:
+def _from_rows(ask: Asker, found: Trace, limit: int) -> None:
     value = found.question.value
     # One condition at a time: of an OR, DuckDB pushes nothing down to the files' bloom filters.
     conditions = list(condition_of(found.question))
@@ -125,7 +82,7 @@ def _from_rows(ask: _Asker, found: Trace, limit: int) -> None:
     )
 
 
-def _samples(ask: _Asker, limit: int) -> list[Row]:
+def _samples(ask: Asker, limit: int) -> list[Row]:
     """The first rows with their captions, fusions and what the training sets have of them."""
     columns = ", ".join(_SHOWN)
     samples = ask(
@@ -155,7 +112,7 @@ def _samples(ask: _Asker, limit: int) -> list[Row]:
     return samples
 
 
-def _near(ask: _Asker, question: Question) -> list[Row]:
+def _near(ask: Asker, question: Question) -> list[Row]:
     """Other pictures of the picture's groups; of one that the crawl has not, those within six bits of its hash."""
     members = ask(
         "SELECT DISTINCT image_sha256, phash, distance FROM duplicates WHERE group_id IN "
@@ -176,7 +133,7 @@ def _engine_ids(samples: Sequence[Row]) -> list[str]:
     return sorted({item[name] for item in made for name in ("engine_id", "concept_engine_id") if item.get(name)})
 
 
-def _from_engines(ask: _Asker, found: Trace) -> None:
+def _from_engines(ask: Asker, found: Trace) -> None:
     """An engine's or a prompt's captions by partition, and the sets that draw from them."""
     condition = (
         "$v IN (engine_id, profile)"
@@ -203,7 +160,7 @@ def _from_engines(ask: _Asker, found: Trace) -> None:
     )
 
 
-def _from_model(ask: _Asker, found: Trace) -> None:
+def _from_model(ask: Asker, found: Trace) -> None:
     """A set, a checkpoint or a score: backwards to the set, what it was made from, and its engines."""
     kind, value = found.question.kind, found.question.value
     if kind is Kind.TRAINING_SET:
@@ -238,7 +195,7 @@ def _from_model(ask: _Asker, found: Trace) -> None:
             {"recipe": recipe, "set_version": version}
             for recipe, version in sorted({(row["recipe"], row["set_version"]) for row in found.checkpoints})
         ]
-    names = _names(found.sets)
+    names = names_of(found.sets)
     counts = ask(
         "SELECT recipe, set_version, count(*) AS rows, "
         "count(*) FILTER (is_kept(outcome)) AS samples FROM training_sets "
@@ -266,51 +223,3 @@ def _from_model(ask: _Asker, found: Trace) -> None:
         ids=[row["engine_id"] for row in drawn],
         keys=[row["crawl_partition"] for row in found.partitions],
     )
-
-
-def _forwards(ask: _Asker, found: Trace) -> None:
-    """Pins of the sets; checkpoints of the sets and scores of the checkpoints, where the question did not name them."""
-    names = _names(found.sets)
-    pins = {
-        (row["recipe"], row["set_version"]): row
-        for row in ask(
-            "SELECT recipe, set_version, content_version, inputs, pinned_at, run_id FROM set_pins "
-            "WHERE recipe || '@' || set_version IN (SELECT unnest($names))",
-            names=names,
-        )
-    }
-    for row in found.sets:
-        row.update(pins.get((row["recipe"], row["set_version"]), {}))
-    if not found.checkpoints:
-        found.checkpoints = ask(
-            "SELECT * FROM checkpoints WHERE recipe || '@' || set_version IN (SELECT unnest($names)) ORDER BY trained_at",
-            names=names,
-        )
-    if not found.scores:
-        found.scores = ask(
-            "SELECT * FROM benchmark_scores WHERE checkpoint_id IN (SELECT unnest($ids)) "
-            "QUALIFY row_number() OVER (PARTITION BY checkpoint_id, benchmark, metric ORDER BY scored_at DESC) = 1 "
-            "ORDER BY recipe, benchmark, metric",
-            ids=[row["checkpoint_id"] for row in found.checkpoints],
-        )
-
-
-def _names(sets: Sequence[Row]) -> list[str]:
-    """Recipes that are alike have sets of one version: a set is named by both."""
-    return [f"{row['recipe']}@{row['set_version']}" for row in sets]
-
-
-def _exposures(found: Trace) -> None:
-    """How often each checkpoint was to see each of the samples, and saw it."""
-    for checkpoint in found.checkpoints:
-        taken: list[Mapping[str, Any]] = [
-            item
-            for row in found.samples
-            for item in row["training_sets"]
-            if (item["recipe"], item["set_version"], item["outcome"])
-            == (checkpoint["recipe"], checkpoint["set_version"], KEPT)
-        ]
-        shown = times_shown(checkpoint, taken, Path(str(checkpoint["uri"])))
-        for row in found.samples:
-            if row["sample_id"] in shown:
-                row.setdefault("seen", []).append(shown[row["sample_id"]])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from veclip_pipelines.lineage.questions import Kind
-from veclip_pipelines.lineage.trace import Row, Trace
+from veclip_pipelines.lineage.trace_forwards import Row, Trace
+from veclip_pipelines.tables.query import TAKEN_DOWN
 
 _SHORT = 12
 
@@ -36,6 +37,7 @@ def tree_of(found: Trace) -> Branch:
             for branch in (
                 *(_sample(row, found) for row in found.samples),
                 _more(found),
+                _part("taken down", (_takedown(row) for row in found.takedowns)),
                 _part("near pictures", (_near(row) for row in found.near)),
                 _part("crawl partitions", (_partition(row) for row in found.partitions)),
                 _part("engines", (_engine(row) for row in found.engines)),
@@ -64,6 +66,8 @@ def _sample(row: Row, found: Trace) -> Branch:
 
 def _facts(row: Row, found: Trace) -> Iterator[Branch]:
     yield Branch(f"from {row['url'] or row['source_key']}", tuple(_origin(row)))
+    if row["reason"] == TAKEN_DOWN:
+        return
     yield Branch(f"AltText {row['alt_text']!r}", (Branch(f"as it came: {row['alt_text_raw']!r}"),))
     if row["image_sha256"]:
         size = f", {row['width']}x{row['height']}" if row["width"] else ""
@@ -125,6 +129,11 @@ def _drawn(seen: Row) -> str:
     return f" ({', '.join(f'{source} {times}' for source, times in seen['drawn'].items())})" if seen["drawn"] else ""
 
 
+def _takedown(row: Row) -> Branch:
+    who = f"asked for by {row['requested_by']} {row['requested_at']:%Y-%m-%d}: {row['reason']}"
+    return Branch(f"takedown {row['takedown_id']}, {who}")
+
+
 def _near(row: Row) -> Branch:
     return Branch(f"{row['image_sha256']}, {row['distance']} bits apart", picture=row["image_sha256"])
 
@@ -147,6 +156,14 @@ def _set(row: Row, found: Trace) -> Branch:
 def _checkpoint(row: Row, found: Trace) -> Branch:
     scores: Sequence[Row] = [item for item in found.scores if item["checkpoint_id"] == row["checkpoint_id"]]
     lines = [Branch(f"{item['benchmark']} {item['metric']} {100 * item['value']:.2f} %") for item in scores]
+    if tainted := row.get("tainted"):
+        shown = "unknown times" if tainted["seen"] is None else f"{tainted['seen']} times"
+        by = ", ".join(tainted["takedowns"])
+        lines.append(
+            Branch(
+                f"tainted: {tainted['samples']} of its samples, shown {shown}, were taken down since (takedown {by})"
+            )
+        )
     about = f"{row['steps']} steps, weights {row['weights_sha256'][:_SHORT]}…, MLflow run {row['mlflow_run_id']}"
     return Branch(f"checkpoint {row['checkpoint_id']}: {about}, {row['uri']}", tuple(lines))
 

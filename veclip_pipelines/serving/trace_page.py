@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 
 from veclip_pipelines.lineage.diff import Diff
-from veclip_pipelines.lineage.trace import Trace
+from veclip_pipelines.lineage.trace_forwards import Trace
 from veclip_pipelines.lineage.tree import Branch, tree_of
 from veclip_pipelines.pictures import PictureError
 from veclip_pipelines.serving import samples

@@ -14,10 +14,15 @@ from builders import index, numbered_entries, picture, write_drop
 from lineage_story import CHECKPOINT, tell
 
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.evaluation.scoreboard import newest_scores, our_rows
 from veclip_pipelines.export.huggingface import export_huggingface
 from veclip_pipelines.export.rows import note_export
 from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.lineage.audit import audit
+from veclip_pipelines.lineage.questions import Kind, Question
+from veclip_pipelines.lineage.trace import trace
+from veclip_pipelines.lineage.tree import tree_of
+from veclip_pipelines.serving.takedown_page import takedown_page
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import RAW_CRAWL, TRAINING_SETS
@@ -26,6 +31,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.carrying_out import carry_out, unfinished
 from veclip_pipelines.takedown.matching import find_matches
 from veclip_pipelines.takedown.register import Takedown, register
+from veclip_pipelines.takedown.report import report_of
 from veclip_pipelines.takedown.requests import Request, read_requests
 
 SHA = hashlib.sha256(picture(2)).hexdigest()
@@ -137,6 +143,20 @@ def test_it_goes_out_of_everything(told: str, settings: Settings, warehouse: War
     assert (taint["checkpoint_id"], taint["sample_id"]) == (CHECKPOINT, sample)
     assert taint["seen"] in (5, 6)
     assert taint["expected"] == pytest.approx(40 / 7, abs=0.01)
+
+    # The scoreboard and a trace say so.
+    (row,) = our_rows(newest_scores(warehouse))
+    assert row.data == "7 samples, 1 of them taken down since"
+    from_sample = trace(warehouse, Question(Kind.SAMPLE, sample))
+    assert [one["takedown_id"] for one in from_sample.takedowns] == [takedown.takedown_id]
+    assert from_sample.samples[0]["url"] is None
+    assert "taken down" in str(tree_of(from_sample))
+    assert trace(warehouse, Question(Kind.URL, URL)).takedowns
+    (checkpoint,) = trace(warehouse, Question(Kind.CHECKPOINT, CHECKPOINT)).checkpoints
+    assert checkpoint["tainted"]["takedowns"] == [takedown.takedown_id]
+    page = takedown_page(report_of(warehouse, takedown))
+    assert CHECKPOINT in page
+    assert "text 2" not in page
 
     # A second time there is nothing to do.
     assert unfinished(warehouse) == []
