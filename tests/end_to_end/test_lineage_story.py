@@ -71,7 +71,9 @@ def stale_in_dagster() -> dict[str, list[str]]:
     graph = defs.resolve_asset_graph()
     with dg.DagsterInstance.get() as instance:
         now = TemporalContext(effective_dt=datetime.now(UTC), last_event_id=None)
-        resolver = CachingStaleStatusResolver(instance, graph, AssetGraphView(now, instance, graph))
+        resolver = CachingStaleStatusResolver(
+            instance, graph, AssetGraphView(temporal_context=now, instance=instance, asset_graph=graph)
+        )
         keys = {"crawl-a": CRAWL_ASSETS, "crawl-b": CRAWL_ASSETS, **dict.fromkeys(RECIPES, RECIPE_ASSETS)}
         marked = {
             key: [asset for asset in assets if resolver.get_status(dg.AssetKey(asset), key) == StaleStatus.STALE]
