@@ -143,7 +143,8 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     assert {taint["recipe"] for taint in report["taints"]} == set(RECIPES)
     assert all(taint["seen"] > 0 for taint in report["taints"])
     assert stale(cluster) == dict.fromkeys(RECIPES, RECIPE_ASSETS)
-    assert stale_in_dagster() == dict.fromkeys(RECIPES, RECIPE_ASSETS)
+    # Dagster marks what has an input that changed; scores follow when there is a new checkpoint.
+    assert stale_in_dagster() == dict.fromkeys(RECIPES, ["training_sets", "checkpoints"])
     audit(cluster)
     verified = json.loads(cluster.veclip("takedown", "verify", "--json").stdout)
     assert (verified["remnants"], verified["unreadable"]) == ([], {})

@@ -58,11 +58,15 @@ def rows_as_json(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class ProgressBoard:
-    """The steps of runs as they come, several runs at once: a bar a run in a terminal, a line a step elsewhere."""
+    """The steps of runs as they come, several runs at once: a bar a run in a terminal, a line a step elsewhere.
 
-    def __init__(self) -> None:
+    Where JSON is printed at the end, ``console`` is ``err``: what is piped on is the JSON alone.
+    """
+
+    def __init__(self, console: Console = out) -> None:
+        self._console = console
         self._bars: Progress | None = None
-        if out.is_terminal:
+        if console.is_terminal:
             columns = (
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
@@ -70,7 +74,7 @@ class ProgressBoard:
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
             )
-            self._bars = Progress(*columns, console=out)
+            self._bars = Progress(*columns, console=console)
 
     def __enter__(self) -> ProgressBoard:
         if self._bars:
@@ -95,13 +99,16 @@ class ProgressBoard:
                 now = f" ({seen.message or ', '.join(running)})" if running else ""
                 self._bars.update(task, description=title + now, advance=int(seen.state == "done"))
             elif seen.state == "done":
-                say(f"{title}: {seen.step} {seen.seconds:.1f} s")
+                self._say(f"{title}: {seen.step} {seen.seconds:.1f} s")
             elif seen.state == "failed":
-                say(f"{title}: {seen.step} FAILED")
+                self._say(f"{title}: {seen.step} FAILED")
             elif seen.state == "progress":
-                say(f"{title}: {seen.message}")
+                self._say(f"{title}: {seen.message}")
 
         return watch
+
+    def _say(self, text: str) -> None:
+        self._console.print(escape(text), soft_wrap=True)
 
 
 def describe_failure(done: RunDone) -> str:

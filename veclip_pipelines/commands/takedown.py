@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from veclip_pipelines.commands import context
-from veclip_pipelines.commands.console import ProgressBoard, print_json, print_rows, rows_as_json, say
+from veclip_pipelines.commands.console import ProgressBoard, err, out, print_json, print_rows, rows_as_json, say
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.takedown.matching import Match, find_matches
 from veclip_pipelines.takedown.opt_outs import KEEP_DAYS
@@ -67,7 +67,7 @@ def apply(
     if not as_json:
         hidden = report_of(warehouse, takedown).samples
         say(f"takedown {takedown.takedown_id}: {hidden} samples are hidden from all readers")
-    with ProgressBoard() as board:
+    with ProgressBoard(err if as_json else out) as board:
         watch = board.add(f"taking down {takedown.takedown_id}", 1)
         done = context.launcher().take_down(takedown.takedown_id, watch)
     context.require_success(done)

@@ -142,7 +142,7 @@ class RowMaker:
             facts = examine(data)
         except PictureError as error:
             fault: tuple[str, str] | None = (error.reason, error.detail)
-            if not any(data):
+            if data and not any(data):
                 fault = ("erased", "nothing is left of the picture but zeros")
         else:
             fault = None

@@ -152,8 +152,11 @@ def read_sidecar(uri: str) -> dict[str, dict[str, Any]]:
 
 def _text(shard: ShardBytes, places: Places) -> str | None:
     place = places.get("txt")
-    # A text that was taken down is overwritten by zeros.
-    return None if place is None else shard.read_at(place.offset, place.size).strip(b"\0").decode("utf-8", "replace")
+    if place is None:
+        return None
+    text = shard.read_at(place.offset, place.size)
+    # A text that was taken down is nothing but zeros.
+    return text.decode("utf-8", "replace") if any(text) else ""
 
 
 def _meta(shard: ShardBytes, places: Places) -> dict[str, Any]:
