@@ -144,7 +144,7 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     assert all(taint["seen"] > 0 for taint in report["taints"])
     assert stale(cluster) == dict.fromkeys(RECIPES, RECIPE_ASSETS)
     # Dagster marks what has an input that changed; scores follow when there is a new checkpoint.
-    assert stale_in_dagster() == dict.fromkeys(RECIPES, ["training_sets", "checkpoints"])
+    assert stale_in_dagster() == {key: ["training_sets", "checkpoints"] for key in RECIPES}
     audit(cluster)
     verified = json.loads(cluster.veclip("takedown", "verify", "--json").stdout)
     assert (verified["remnants"], verified["unreadable"]) == ([], {})

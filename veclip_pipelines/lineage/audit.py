@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +122,9 @@ def _newest_materialisations(about: Audited) -> list[dict[str, Any]]:
 
 
 def check_captions(about: Audited) -> Iterator[Finding]:
-    """No caption without what it describes. Captions of a partition that was replaced since are stale, and said to be."""
+    """No caption without what it describes. Captions of a partition that was replaced since are stale, and said to be; those of an
+    engine that another has followed since are kept for its return, and no newer set is made of them."""
+    followed = _followed(about)
     for table, key in (("concept_captions", "image_sha256"), ("vecap", "sample_id")):
         about.look(sum(kept + rejected for (name, _, _), (kept, rejected) in about.counts.items() if name == table))
         rows = about.ask(
@@ -129,10 +132,29 @@ def check_captions(about: Audited) -> Iterator[Finding]:
             f"(SELECT {key} FROM raw_crawl WHERE {key} IS NOT NULL) GROUP BY ALL ORDER BY ALL"
         )
         for row in rows:
+            if (table, row["crawl_partition"], row["engine_id"]) in followed:
+                continue
             where = f"{table}/{row['crawl_partition']}/{row['engine_id']}"
             yield Finding(
                 "captions", where, f"{row['n']} rows are about what raw_crawl does not hold; is the partition stale?"
             )
+
+
+def _followed(about: Audited) -> set[tuple[str, str, str]]:
+    """Captions by table, partition and engine that are of an earlier raw_crawl, and whose engine is not the partition's newest."""
+    newest = about.ask(
+        "SELECT asset, partition, inputs, data_version, json_extract_string(inputs, '$.engine') AS engine, "
+        "first_value(engine) OVER (PARTITION BY asset, partition ORDER BY recorded_at DESC) AS last_engine FROM provenance "
+        "WHERE asset IN ('raw_crawl', 'concept_captions', 'vecap') "
+        "QUALIFY row_number() OVER (PARTITION BY asset, partition, engine ORDER BY recorded_at DESC) = 1"
+    )
+    present = {row["partition"]: row["data_version"] for row in newest if row["asset"] == "raw_crawl"}
+    return {
+        (row["asset"], row["partition"], row["engine"])
+        for row in newest
+        if row["engine"] != row["last_engine"]
+        and json.loads(row["inputs"]).get(f"raw_crawl/{row['partition']}") != present.get(row["partition"])
+    }
 
 
 def check_engines(about: Audited) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,12 +16,16 @@ from starlette.routing import Route
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation import scoreboard
+from veclip_pipelines.lineage.graph import Subject, find_subject, lineage_graph
 from veclip_pipelines.lineage.questions import Kind, Question, understand
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import tree_of
 from veclip_pipelines.pictures import PictureError
+from veclip_pipelines.reporting.card import data_card
 from veclip_pipelines.serving import crawl_pages, plots, samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
+from veclip_pipelines.serving.lineage_picture import lineage_svg
+from veclip_pipelines.serving.report_page import render
 from veclip_pipelines.serving.takedown_page import takedown_page
 from veclip_pipelines.serving.trace_page import environment, pictures_of
 from veclip_pipelines.settings import Settings
@@ -94,6 +99,22 @@ def build_app(
             raise HTTPException(404, "no training set of that recipe")
         scores = [score for score in scoreboard.newest_scores(warehouse) if score["recipe"] == name]
         return page("recipe.html", name=name, rows=rows, checkpoints=checkpoints, scores=scores)
+
+    def card(request: Request) -> Response:
+        found = data_card(warehouse, _subject(request))
+        lineage = f"/reports/{quote(request.path_params['what'])}/lineage.svg"
+        pictures = {row["image_sha256"]: f"/pictures/{row['image_sha256']}.jpg" for row in found.samples}
+        return HTMLResponse(render(found, lineage, pictures), headers=_HEADERS)
+
+    def lineage_picture(request: Request) -> Response:
+        graph = lineage_graph(warehouse, _subject(request))
+        return Response(lineage_svg(graph), media_type="image/svg+xml", headers=_HEADERS)
+
+    def _subject(request: Request) -> Subject:
+        try:
+            return find_subject(warehouse, request.path_params["what"], files=False)
+        except UsageError as error:
+            raise HTTPException(404, "no such training set or checkpoint") from error
 
     def texts_plot(request: Request) -> Response:
         name = request.path_params["name"]
@@ -189,6 +210,8 @@ def build_app(
         "/partitions/{key}": partition,
         "/pictures/{sha256}.jpg": picture,
         "/recipes/{name}": recipe,
+        "/reports/{what}": card,
+        "/reports/{what}/lineage.svg": lineage_picture,
         "/recipes/{name}/texts.png": texts_plot,
         "/checkpoints/{checkpoint_id}/loss.png": loss_plot,
     }

@@ -101,7 +101,8 @@ class Notes:
         inputs |= changed
         kept = self._kept(spec, partition) if "outcome" in spec.schema.names else rows
         newest = materialisations[0]
-        if (newest["data_version"], json.loads(newest["inputs"])) != (present, inputs):
+        # Captions of an engine that went out of use are as they were noted, and stay older than those of the next.
+        if newest["data_version"] != present or (changed and json.loads(newest["inputs"]) != inputs):
             table = self.warehouse.open(spec)
             record(
                 self.warehouse,

@@ -1,0 +1,240 @@
+"""What a training set was made from and what came of it, as a graph: from the crawl drops to the scores.
+
+It is read from the pins and the provenance table: the edges are the versions that each materialisation wrote down of its inputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from veclip_pipelines.errors import UsageError
+from veclip_pipelines.lineage.provenance import RETIRED
+from veclip_pipelines.lineage.questions import Kind, understand
+from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.warehouse import Warehouse
+
+Row = dict[str, Any]
+#: Asset, partition, engine, version.
+_Key = tuple[str, str, str, str]
+#: Upstream first.
+_ORDER = ("raw_crawl", "duplicates", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A training set, and the checkpoint of it that is meant, where it is one."""
+
+    recipe: str
+    set_version: str
+    checkpoint_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint_id or f"{self.recipe}@{self.set_version}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A materialisation that a training set, a checkpoint or a score goes back to, as the provenance has it.
+
+    Attributes:
+        version: of the content that it wrote.
+        inputs: version of each thing that it read.
+        engine: engine_id of captions, "" of all else.
+    """
+
+    asset: str
+    partition: str
+    version: str
+    inputs: Mapping[str, str]
+    run_id: str
+    rows_kept: int
+    rows_rejected: int
+    recorded_at: datetime
+    seconds: float
+    code_version: str
+
+    @property
+    def engine(self) -> str:
+        return self.inputs.get("engine", "")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All of it, upstream first.
+
+    Attributes:
+        made: materialisations. edges: (made from, made), as places in ``made``.
+        drops: newest drop of each crawl partition, by key. engines: by engine_id.
+        checkpoints, scores: of the training set.
+    """
+
+    subject: Subject
+    made: Sequence[Made]
+    edges: Sequence[tuple[int, int]]
+    drops: Mapping[str, Row]
+    engines: Mapping[str, Row]
+    checkpoints: Sequence[Row]
+    scores: Sequence[Row]
+
+
+def find_subject(warehouse: Warehouse, what: str, *, files: bool = True) -> Subject:
+    """A training set by RECIPE (its newest) or RECIPE@VERSION, a checkpoint by its id, folder, MLflow run or weights.
+
+    Args:
+        files: whether the name of a folder of this machine means the checkpoint in it.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    question = understand(warehouse, what, files=files)
+    if question.kind is Kind.CHECKPOINT:
+        rows = read_rows(
+            warehouse,
+            "SELECT recipe, set_version, checkpoint_id FROM checkpoints WHERE ? IN (checkpoint_id, weights_sha256, mlflow_run_id) "
+            "ORDER BY trained_at DESC LIMIT 1",
+            [question.value],
+            tables=["checkpoints"],
+        )
+    else:
+        rows = read_rows(
+            warehouse,
+            "SELECT recipe, set_version FROM set_pins WHERE ? IN (recipe, set_version, recipe || '@' || set_version) "
+            "ORDER BY pinned_at DESC LIMIT 1",
+            [what.strip()],
+            tables=["set_pins"],
+        )
+    if not rows:
+        raise UsageError(
+            f"there is no training set and no checkpoint named {what!r}: veclip report RECIPE, or a checkpoint's id"
+        )
+    return Subject(**rows[0])
+
+
+def lineage_graph(warehouse: Warehouse, subject: Subject) -> Graph:
+    """The graph of a training set, or of one checkpoint and its set."""
+    noted = _noted(warehouse)
+    checkpoints = _checkpoints(warehouse, subject)
+    ids = {str(row["checkpoint_id"]) for row in checkpoints}
+    ends = _ends(noted.values(), subject, ids)
+    chosen: dict[_Key, Made] = {}
+    edges: set[tuple[_Key, _Key]] = set()
+    waiting = list(ends)
+    while waiting:
+        one = waiting.pop()
+        if _key(one) in chosen:
+            continue
+        chosen[_key(one)] = one
+        read = [noted[key] for key in _tables_of(one) if key in noted]
+        # A set and a checkpoint are named by ids of their own.
+        read += [end for end in ends if _is_of(one, end)]
+        edges.update((_key(other), _key(one)) for other in read)
+        waiting += read
+    made = sorted(chosen.values(), key=lambda one: (_ORDER.index(one.asset), one.partition, one.engine))
+    places = {_key(one): number for number, one in enumerate(made)}
+    partitions = [one.partition for one in made if one.asset == "raw_crawl"]
+    engines = [one.engine for one in made if one.engine]
+    return Graph(
+        subject,
+        made,
+        sorted((places[left], places[right]) for left, right in edges),
+        {row["crawl_partition"]: row for row in _drops(warehouse, partitions)},
+        {row["engine_id"]: row for row in _engines(warehouse, engines)},
+        checkpoints,
+        _scores(warehouse, sorted(ids)),
+    )
+
+
+def _key(one: Made) -> _Key:
+    return one.asset, one.partition, one.engine, one.version
+
+
+def _noted(warehouse: Warehouse) -> dict[_Key, Made]:
+    """Each content that was ever materialised, by what it is: of equal ones the run that made it first."""
+    rows = read_rows(
+        warehouse,
+        "SELECT asset, partition, data_version AS version, inputs, run_id, rows_kept, rows_rejected, recorded_at, seconds, code_version "
+        "FROM provenance WHERE code_version != ? ORDER BY recorded_at",
+        [RETIRED],
+        tables=["provenance"],
+    )
+    found: dict[_Key, Made] = {}
+    for row in rows:
+        one = Made(**{**row, "inputs": json.loads(row["inputs"]), "seconds": float(row["seconds"])})
+        if one.asset in _ORDER:
+            found.setdefault(_key(one), one)
+    return found
+
+
+def _ends(noted: Iterable[Made], subject: Subject, checkpoints: set[str]) -> list[Made]:
+    """The subject's own materialisations: its set, its checkpoints, their scores; of each the newest."""
+    found: dict[tuple[str, str], Made] = {}
+    for one in noted:
+        if one.partition == subject.recipe and one.asset == "training_sets":
+            if set_version_of(one.inputs) == subject.set_version:
+                found[one.asset, ""] = one
+        elif one.partition == subject.recipe and one.inputs.get("checkpoint") in checkpoints:
+            found[one.asset, one.inputs["checkpoint"]] = one
+    return list(found.values())
+
+
+def _is_of(one: Made, end: Made) -> bool:
+    if one.asset == "checkpoints":
+        return end.asset == "training_sets"
+    same = one.inputs.get("checkpoint") == end.inputs.get("checkpoint")
+    return one.asset == "benchmark_scores" and end.asset == "checkpoints" and same
+
+
+def _tables_of(one: Made) -> Iterator[_Key]:
+    """What a materialisation read of tables, as keys of the materialisations that wrote it."""
+    for name, version in one.inputs.items():
+        table, *rest = name.split("/")
+        if table == "duplicates":
+            yield table, "all", "", version
+        elif table in ("raw_crawl", "concept_captions", "vecap") and rest:
+            yield table, rest[0], rest[1] if len(rest) > 1 else "", version
+
+
+def _checkpoints(warehouse: Warehouse, subject: Subject) -> list[Row]:
+    return read_rows(
+        warehouse,
+        "SELECT * FROM checkpoints WHERE recipe = $recipe AND set_version = $version AND ($id IS NULL OR checkpoint_id = $id) "
+        "ORDER BY trained_at",
+        {"recipe": subject.recipe, "version": subject.set_version, "id": subject.checkpoint_id},
+        tables=["checkpoints"],
+    )
+
+
+def _scores(warehouse: Warehouse, ids: Sequence[str]) -> list[Row]:
+    return read_rows(
+        warehouse,
+        "SELECT * FROM benchmark_scores WHERE checkpoint_id IN (SELECT unnest($ids)) "
+        "QUALIFY row_number() OVER (PARTITION BY checkpoint_id, benchmark, metric ORDER BY scored_at DESC) = 1 "
+        "ORDER BY checkpoint_id, benchmark, metric",
+        {"ids": list(ids)},
+        tables=["benchmark_scores"],
+    )
+
+
+def _drops(warehouse: Warehouse, partitions: Sequence[str]) -> list[Row]:
+    return read_rows(
+        warehouse,
+        "SELECT * FROM crawl_drops WHERE crawl_partition IN (SELECT unnest($keys)) "
+        "QUALIFY row_number() OVER (PARTITION BY crawl_partition ORDER BY registered_at DESC) = 1 ORDER BY crawl_partition",
+        {"keys": list(partitions)},
+        tables=["crawl_drops"],
+    )
+
+
+def _engines(warehouse: Warehouse, ids: Sequence[str]) -> list[Row]:
+    return read_rows(
+        warehouse,
+        "SELECT * FROM engines WHERE engine_id IN (SELECT unnest($ids)) ORDER BY profile",
+        {"ids": sorted(set(ids))},
+        tables=["engines"],
+    )
