@@ -1,5 +1,7 @@
 """checkpoints: a CLIP trained on each recipe's set."""
 
+from urllib.parse import quote
+
 import dagster as dg
 from pydantic import Field
 
@@ -11,6 +13,7 @@ from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
+from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.schemas import CHECKPOINTS
 from veclip_pipelines.training.checkpoint import CODE_VERSION, CheckpointTask, find_checkpoint
 from veclip_pipelines.training.loader import LoaderSettings
@@ -66,6 +69,7 @@ def checkpoints(
             run_id=context.run_id,
             launched_by=launched_by(context.run.tags),
             loader=LoaderSettings(config.decode_workers, config.decode_in_processes),
+            note=_way_back(settings, name, checkpoint_id, context.run_id),
         )
         with dask.runner(context.run_id) as runner:
             row = train_checkpoint(runner, task, config.ranks)
@@ -79,8 +83,20 @@ def checkpoints(
             "weights_sha256": str(row["weights_sha256"]),
             "set_version": str(row["set_version"]),
             "mlflow_run_id": str(row["mlflow_run_id"]),
+            "mlflow": dg.MetadataValue.url(mlflow.tracking().run_url(str(row["mlflow_run_id"]), settings.mlflow_url)),
+            "data_card": dg.MetadataValue.url(f"{settings.serve_url}/reports/{checkpoint_id}"),
             "mlflow_model": f"veclip-{name}",
             "final_loss": float(str(row["final_loss"])),
             "samples": int(str(row["samples"])),
         },
+    )
+
+
+def _way_back(settings: Settings, recipe: str, checkpoint_id: str, run_id: str) -> str:
+    """Links from the MLflow run to what it was made from."""
+    asset = f"{settings.dagster_url}/assets/checkpoints?view=partitions&partition={quote(recipe)}"
+    return (
+        f"[Checkpoint in Dagster]({asset}), [its run]({settings.dagster_url}/runs/{run_id}), "
+        f"[data card]({settings.serve_url}/reports/{checkpoint_id}), "
+        f"[trace]({settings.serve_url}/trace?as=checkpoint&of={checkpoint_id})"
     )

@@ -8,6 +8,7 @@ from assets.configuration import configuration_assets
 from assets.events import report_content
 from assets.materialisation import launched_by
 from assets.partitions import CRAWL
+from assets.pruning import prune
 from assets.run_log import refuse_in_flight
 from assets.takedowns import takedown_jobs
 from resources.delta_lake import DeltaLakeResource
@@ -128,6 +129,7 @@ jobs = [
     roll_back_crawl_partition,
     retire_crawl_partition,
     *takedown_jobs,
+    prune,
     audit_job,
     dg.define_asset_job(
         INDEX,

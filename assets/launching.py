@@ -47,6 +47,7 @@ from assets.jobs import (
 )
 from assets.materialisation import LAUNCHED_BY_TAG
 from assets.partitions import CRAWL, RECIPE
+from assets.pruning import PRUNE, prunable
 from assets.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, launch_token
 from assets.sensors import detect_configuration_changes
 from assets.takedowns import FINISH, TAKE_DOWN
@@ -57,6 +58,7 @@ from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.lineage.audit_runs import Materialised
 from veclip_pipelines.lineage.provenance import is_current
+from veclip_pipelines.pruning.files import Prunable, Retention
 from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -216,6 +218,15 @@ class Launcher:
     def finish_takedowns(self, watch: Watch) -> RunDone:
         """Makes takedowns of opt-outs, and finishes all that something is left to do for."""
         return self._run(FINISH, watch)
+
+    def prunable(self, retention: Retention) -> list[Prunable]:
+        """Runs and files that may go."""
+        end_dead_runs(self.instance)
+        return prunable(self.instance, self._warehouse, self._settings, retention)
+
+    def prune(self, retention: Retention, watch: Watch) -> RunDone:
+        """Removes them."""
+        return self._run(PRUNE, watch, run_config={"ops": {"prune_op": {"config": vars(retention)}}})
 
     def duplicates_are_stale(self) -> bool:
         """Whether a crawl partition changed since duplicates were looked for."""

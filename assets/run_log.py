@@ -75,6 +75,12 @@ def partitions_in_flight(instance: dg.DagsterInstance) -> dict[str, str]:
     return {run.tags[_PARTITION_TAG]: run.run_id for run in runs if _PARTITION_TAG in run.tags}
 
 
+def runs_in_flight(instance: dg.DagsterInstance, *, but: str) -> set[str]:
+    """Runs that have not ended, but for one."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.QUEUED]))
+    return {run.run_id for run in runs} - {but}
+
+
 def refuse_in_flight(instance: dg.DagsterInstance, partition: str, *, but: str) -> None:
     """Raises VeclipError where a run is at work on a partition: it is not changed under its feet."""
     run_id = partitions_in_flight(instance).get(partition)

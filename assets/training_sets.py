@@ -1,5 +1,7 @@
 """training_sets: the samples of each recipe."""
 
+from urllib.parse import quote
+
 import dagster as dg
 
 from assets.columns import table_metadata
@@ -54,6 +56,7 @@ def training_sets(
         preview=preview(settings, f"recipes/{made.recipe}", f"recipes/{made.recipe}/texts.png"),
         extra={
             "set_version": made.set_version,
+            "data_card": dg.MetadataValue.url(f"{settings.serve_url}/reports/{quote(made.recipe)}@{made.set_version}"),
             "parts": dg.MetadataValue.md(figures_table(figures)),
             "pinned_versions": dg.MetadataValue.json(
                 {name: pin.version for name, pin in pins_of(warehouse, inputs.mix).items()}

@@ -21,6 +21,7 @@ from veclip_pipelines.commands.evaluate import evaluate
 from veclip_pipelines.commands.experiment import experiment
 from veclip_pipelines.commands.export import export
 from veclip_pipelines.commands.materialize import materialize
+from veclip_pipelines.commands.prune import prune
 from veclip_pipelines.commands.report import report
 from veclip_pipelines.commands.trace import trace
 from veclip_pipelines.errors import VeclipError
@@ -39,6 +40,7 @@ for command in (
     trace,
     diff,
     report,
+    prune,
     audit,
     services.engines,
     services.serve,

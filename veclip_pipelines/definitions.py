@@ -15,6 +15,7 @@ from assets.configuration import configuration_assets
 from assets.duplicates import duplicates
 from assets.experiment import experiment_assets
 from assets.jobs import jobs
+from assets.pruning import prune_schedule
 from assets.raw_crawl import raw_crawl
 from assets.scoreboard import scoreboard
 from assets.sensors import sensors
@@ -57,7 +58,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         ],
         asset_checks=asset_checks,
         jobs=jobs,
-        schedules=[*takedown_schedules, audit_schedule],
+        schedules=[*takedown_schedules, audit_schedule, prune_schedule],
         sensors=sensors,
         resources=resources,
         # A run is a process already, its steps follow one another, and models live in the Dask workers: a process for each

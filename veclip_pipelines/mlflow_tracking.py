@@ -136,6 +136,10 @@ class Tracking:
         """An earlier run, to add to it."""
         return TrackedRun(self.client(), run_id)
 
+    def run_url(self, run_id: str, ui: str) -> str:
+        """Where MLflow's UI at address ``ui`` shows a run."""
+        return f"{ui}/#/experiments/{self.client().get_run(run_id).info.experiment_id}/runs/{run_id}"
+
     def _experiment_id(self, client: MlflowClient, name: str) -> str:
         from mlflow.exceptions import MlflowException
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_SERVE_URL = "http://127.0.0.1:3080"
+#: Where ``veclip ui`` shows them.
+DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL = "http://127.0.0.1:3000", "http://127.0.0.1:5000"
 #: The embedded engines: no GPU, no network.
 DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE = "tagger", "smollm2-fusion"
 
@@ -29,6 +31,8 @@ class Settings:
             for what Dagster starts by itself.
         fusion_engine: the same for the fusion (VECLIP_FUSION_ENGINE).
         serve_url: where ``veclip serve`` answers (VECLIP_SERVE_URL): it stands in the metadata of each run.
+        dagster_url, mlflow_url: where a browser finds their UIs (VECLIP_DAGSTER_URL, VECLIP_MLFLOW_URL; of a tracking server its own
+            address): a checkpoint in Dagster links to its MLflow run, and that back.
     """
 
     home: Path
@@ -40,6 +44,8 @@ class Settings:
     mlflow_tracking_uri: str
     dagster_home: Path
     serve_url: str
+    dagster_url: str
+    mlflow_url: str
     concept_engine: str
     fusion_engine: str
 
@@ -52,6 +58,8 @@ class Settings:
             return env.get(name) or default
 
         home = Path(get("VECLIP_HOME", "veclip_home")).expanduser().resolve()
+        tracking = get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+        served = tracking.startswith(("http://", "https://"))
         return cls(
             home=home,
             warehouse=get("VECLIP_WAREHOUSE", str(home / "warehouse")),
@@ -59,9 +67,11 @@ class Settings:
             models=Path(get("VECLIP_MODELS", str(home / "models"))).expanduser(),
             checkpoints=Path(get("VECLIP_CHECKPOINTS", str(home / "checkpoints"))).expanduser(),
             benchmarks=Path(get("VECLIP_BENCHMARKS", str(home / "benchmarks"))).expanduser(),
-            mlflow_tracking_uri=get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"),
+            mlflow_tracking_uri=tracking,
             dagster_home=Path(get("DAGSTER_HOME", str(home / "dagster_home"))).expanduser(),
             serve_url=get("VECLIP_SERVE_URL", DEFAULT_SERVE_URL).rstrip("/"),
+            dagster_url=get("VECLIP_DAGSTER_URL", DEFAULT_DAGSTER_URL).rstrip("/"),
+            mlflow_url=get("VECLIP_MLFLOW_URL", tracking if served else DEFAULT_MLFLOW_URL).rstrip("/"),
             concept_engine=get("VECLIP_CONCEPT_ENGINE", DEFAULT_CONCEPT_ENGINE),
             fusion_engine=get("VECLIP_FUSION_ENGINE", DEFAULT_FUSION_ENGINE),
         )
@@ -93,6 +103,8 @@ class Settings:
             "MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
             "DAGSTER_HOME": str(self.dagster_home),
             "VECLIP_SERVE_URL": self.serve_url,
+            "VECLIP_DAGSTER_URL": self.dagster_url,
+            "VECLIP_MLFLOW_URL": self.mlflow_url,
             "VECLIP_CONCEPT_ENGINE": self.concept_engine,
             "VECLIP_FUSION_ENGINE": self.fusion_engine,
         }

@@ -10,6 +10,7 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
+from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.lineage.diff import EXAMPLES
 from veclip_pipelines.lineage.diff import diff as compare
 
@@ -27,7 +28,9 @@ def diff(
     if html is not None:
         from veclip_pipelines.serving.trace_page import diff_page
 
-        html.write_text(diff_page(warehouse, found), "utf-8")
+        target = html.expanduser().resolve()
+        note_page(warehouse, str(target), context.user())
+        target.write_text(diff_page(warehouse, found), "utf-8")
     if as_json:
         return print_json(dataclasses.asdict(found))
     say(f"{found.kind}: {found.left} (left) and {found.right} (right)")

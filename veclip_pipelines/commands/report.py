@@ -12,7 +12,7 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import note_export
+from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.lineage.graph import find_subject
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.reporting.card import Card, card_json, data_card
@@ -45,9 +45,10 @@ def report(
 
         target = html.expanduser().resolve()
         # Before it is written: what is taken down later is taken out of there, too.
-        note_export(warehouse, subject.recipe, subject.set_version, "report", str(target), context.user())
+        note_page(warehouse, str(target), context.user(), subject.recipe, subject.set_version)
         target.write_text(report_page(warehouse, card), "utf-8")
-        say(f"data card of {subject.name}: {target}") if not as_json else None
+        if not as_json:
+            say(f"data card of {subject.name}: {target}")
     if croissant is not None:
         croissant.write_text(_croissant(warehouse, card), "utf-8")
     if openlineage:

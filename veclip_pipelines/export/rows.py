@@ -14,6 +14,8 @@ from veclip_pipelines.tables.takedown_schemas import EXPORTS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _ROWS = 10_000
+#: Format of what is no export: a data card, a trace or a comparison as one HTML file.
+PAGE = "page"
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
@@ -72,6 +74,11 @@ def exported_samples(warehouse: Warehouse, recipe: str, set_version: str) -> Ite
                     texts,
                     probabilities,
                 )
+
+
+def note_page(warehouse: Warehouse, uri: str, by: str, recipe: str = "", set_version: str = "") -> None:
+    """Writes down where a page with pictures and texts in it is about to be written to."""
+    note_export(warehouse, recipe, set_version, PAGE, uri, by)
 
 
 def note_export(warehouse: Warehouse, recipe: str, set_version: str, format_: str, uri: str, by: str) -> None:

@@ -42,13 +42,23 @@ def check_orphans(about: Audited, shards: str | None) -> Iterator[Finding]:
     """No data file and no tar of ours that nothing names, but for those of runs that may be at work now."""
     before = time.time() - _AT_WORK_SECONDS
     for spec in TABLES.values():
-        for found in standings(about.warehouse, spec):
+        files = standings(about.warehouse, spec)
+        named = {_stem(found.path) for found in files if Standing.ORPHAN not in found.standings}
+        for found in files:
             about.look()
+            if _stem(found.path) in named:
+                continue  # a shard's first file, before its repeats were marked or rejects made good: it is replaced, not lost
             info = about.warehouse.filesystem.get_file_info(about.warehouse.path(spec, found.path))
             if Standing.ORPHAN in found.standings and (info.mtime is None or info.mtime.timestamp() < before):
                 yield Finding("orphans", f"{spec.name}/{found.path}", "no table names it: veclip prune removes it")
     for uri in orphan_tars(about.warehouse, shards, before) if shards else ():
         yield Finding("orphans", uri, "no row points into it: veclip prune removes it")
+
+
+def _stem(path: str) -> str:
+    """A data file's name without what a rewriting added to it."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{name.partition('.')[0]}"
 
 
 def orphan_tars(warehouse: Warehouse, shards: str, before: float) -> list[str]:

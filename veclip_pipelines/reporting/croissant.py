@@ -6,7 +6,7 @@ Source: docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0; chec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
-_TYPES = {"string": "sc:Text", "double": "sc:Float", "int64": "sc:Integer"}
+_TYPES = {"string": "https://schema.org/Text", "double": "https://schema.org/Float"}
 _READ = 2**20
 
 
@@ -37,6 +37,14 @@ def croissant(warehouse: Warehouse, card: Card) -> dict[str, Any]:
         )
         for name, url, sha256, size in _files(warehouse, card)
     ]  # fmt: skip
+    try:
+        return _metadata(mlcroissant, card, objects)
+    except mlcroissant.ValidationError as error:
+        raise VeclipError(f"mlcroissant finds fault with the metadata of {card.subject.name}: {error}") from error
+
+
+def _metadata(mlcroissant: Any, card: Card, objects: Sequence[Any]) -> dict[str, Any]:
+    """Checked as it is made."""
     metadata = mlcroissant.Metadata(
         name=f"{card.subject.recipe}@{card.version}",
         description=_description(card),
@@ -58,10 +66,6 @@ def croissant(warehouse: Warehouse, card: Card) -> dict[str, Any]:
             for number, file in enumerate(objects)
         ],
     )
-    if errors := metadata.issues.errors:
-        raise VeclipError(
-            f"mlcroissant finds fault with the metadata of {card.subject.name}: {'; '.join(sorted(errors))}"
-        )
     found: dict[str, Any] = metadata.to_json()
     return found
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veclip_pipelines import __version__
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.lineage.graph import Graph, Made
 from veclip_pipelines.tables.column_lineage import COLUMN_LINEAGE
@@ -19,9 +20,9 @@ from veclip_pipelines.tables.warehouse import Warehouse
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent
 
-#: Of jobs; data sets have the warehouse for theirs.
+#: Of jobs; data sets have the place where they are for theirs, as OpenLineage names files and objects.
 NAMESPACE = "veclip"
-_PRODUCER = "https://github.com/veclip-pipelines"
+_PRODUCER = f"urn:veclip-pipelines:{__version__}"
 #: Names a materialisation by the Dagster run, the asset and the partition: sent again it is the same run.
 _SPACE = uuid.UUID("6d1f0b2e-7a0f-4f8e-9f0c-2f9a6f6a4a11")
 
@@ -29,9 +30,10 @@ _SPACE = uuid.UUID("6d1f0b2e-7a0f-4f8e-9f0c-2f9a6f6a4a11")
 def events(warehouse: Warehouse, graph: Graph) -> list[RunEvent]:
     """One event a materialisation, upstream first. Raises VeclipError where openlineage-python is not installed."""
     try:
-        import openlineage.client  # noqa: F401
+        from openlineage.client.facet_v2 import set_producer
     except ImportError as error:
         raise VeclipError("OpenLineage needs openlineage-python: pip install 'veclip-pipelines[report]'") from error
+    set_producer(_PRODUCER)
     above: dict[int, list[Made]] = {}
     for left, right in graph.edges:
         above.setdefault(right, []).append(graph.made[left])
@@ -67,7 +69,7 @@ def _event(warehouse: Warehouse, graph: Graph, one: Made, above: Sequence[Made])
     from openlineage.client.facet_v2 import job_type_job, output_statistics_output_dataset, parent_run
 
     engine = graph.engines.get(one.engine)
-    inputs = [InputDataset(warehouse.root, _name(other), facets=_version(other)) for other in above]
+    inputs = [InputDataset(*_name(warehouse, other), facets=_version(other)) for other in above]
     if one.asset == "raw_crawl" and (drop := graph.drops.get(one.partition)):
         inputs.append(InputDataset("file", str(drop["uri"])))
     if engine:
@@ -76,8 +78,7 @@ def _event(warehouse: Warehouse, graph: Graph, one: Made, above: Sequence[Made])
         rowCount=one.rows_kept + one.rows_rejected
     )
     output = OutputDataset(
-        warehouse.root,
-        _name(one),
+        *_name(warehouse, one),
         outputFacets={"outputStatistics": rows},
         facets={**_version(one), **_columns(warehouse, one, above)},
     )
@@ -96,8 +97,14 @@ def _event(warehouse: Warehouse, graph: Graph, one: Made, above: Sequence[Made])
     )
 
 
-def _name(one: Made) -> str:
-    return "/".join(part for part in (one.asset, one.partition, one.engine) if part)
+def _name(warehouse: Warehouse, one: Made) -> tuple[str, str]:
+    """Namespace and name: of a folder file and its path, of a store the bucket and the path in it."""
+    path = "/".join(part for part in (one.asset, one.partition, one.engine) if part)
+    if warehouse.is_local:
+        return "file", f"{warehouse.root}/{path}"
+    scheme, _, rest = warehouse.root.partition("://")
+    bucket, _, folder = rest.partition("/")
+    return f"{scheme}://{bucket}", "/".join(part for part in (folder, path) if part)
 
 
 def _uuid(run_id: str) -> str:
@@ -137,4 +144,4 @@ def _sources(warehouse: Warehouse, sources: Sequence[tuple[str, str]], above: Se
     for table, column in sources:
         for other in above:
             if other.asset == table:
-                yield column_lineage_dataset.InputField(warehouse.root, _name(other), column)
+                yield column_lineage_dataset.InputField(*_name(warehouse, other), column)

@@ -46,7 +46,7 @@ def lineage_svg(graph: Graph) -> bytes:
         (x, y), (to_x, to_y) = places[left], places[right]
         axes.annotate(
             "", (to_x - 0.02, to_y), (x + _WIDTH, y),
-            arrowprops={"arrowstyle": "-|>", "color": "#868e96", "linewidth": 0.9, "connectionstyle": "arc3,rad=0.05"},
+            arrowprops={"arrowstyle": "-|>", "color": "#868e96", "linewidth": 0.9, "connectionstyle": "arc3,rad=0.05"}, zorder=0,
         )  # fmt: skip
     for number, (x, y) in places.items():
         box = boxes[number]

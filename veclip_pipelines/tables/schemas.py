@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from veclip_pipelines.tables.run_schemas import RUNS
 from veclip_pipelines.tables.spec import TableSpec, table_spec, text_column
 from veclip_pipelines.tables.takedown_schemas import ERASURES, EXPORTS, TAINTS, TAKEDOWNS, TOMBSTONES
 
@@ -354,5 +355,6 @@ TABLES: dict[str, TableSpec] = {
         TOMBSTONES,
         ERASURES,
         TAINTS,
+        RUNS,
     )
 }

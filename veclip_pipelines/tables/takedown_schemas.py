@@ -16,9 +16,11 @@ EXPORTS = table_spec(
     "exports",
     "a training set that was written out in the format of others: where a takedown must reach",
     [
-        text_column("recipe", "the recipe", required=True),
+        text_column("recipe", 'the recipe; "" of a page that is of no set', required=True),
         text_column("set_version", "the set", required=True),
-        text_column("format", "webdataset, datacomp or huggingface", required=True),
+        text_column(
+            "format", "webdataset, datacomp or huggingface; page: an HTML file with some of its samples", required=True
+        ),
         text_column("uri", "folder or file that holds it", required=True),
         (pa.field("exported_at", _TIME, nullable=False), "when the first export into it began"),
         text_column("exported_by", "who", required=True),

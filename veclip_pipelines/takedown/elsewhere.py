@@ -22,6 +22,7 @@ def clean_export(format_: str, uri: str, marks: Sequence[Mapping[str, Any]]) -> 
     """Takes samples out of an export; what was done, None where it has none of them."""
     from veclip_pipelines.export.datacomp import remove_from_datacomp, uid_of
     from veclip_pipelines.export.huggingface import remove_from_huggingface
+    from veclip_pipelines.export.rows import PAGE
     from veclip_pipelines.export.webdataset import remove_from_webdataset
 
     target = Path(uri)
@@ -34,11 +35,24 @@ def clean_export(format_: str, uri: str, marks: Sequence[Mapping[str, Any]]) -> 
             count = remove_from_webdataset(target, ids)
         elif format_ == "huggingface":
             count = remove_from_huggingface(target, ids)
+        elif format_ == PAGE:
+            return _remove_page(target, told, marks)
         else:
             count = remove_from_datacomp(target, {uid_of(row["uid"], row["sample_id"]) for row in marks})
     except (OSError, UsageError, pa.ArrowException) as error:
         return {**told, "state": "not_ours", "what": f"it cannot be changed from here: {error}"}
     return {**told, "state": "removed", "what": f"{format_}: samples taken out", "count": count} if count else None
+
+
+def _remove_page(target: Path, told: dict[str, Any], marks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """A page that shows one of the samples, by its id or its picture's, goes as a whole: it can be made again without it."""
+    text = target.read_text("utf-8", "replace")
+    names = {str(row[column]) for row in marks for column in ("sample_id", "image_sha256") if row[column]}
+    count = sum(name in text for name in names)
+    if not count:
+        return None
+    target.unlink()
+    return {**told, "state": "removed", "what": "a page that showed them, removed; make it again", "count": count}
 
 
 def drop_trainings(checkpoints: Path, hidden: Hidden) -> Iterator[dict[str, Any]]:

@@ -43,6 +43,7 @@ class CheckpointTask:
     Attributes:
         config: the CLIPConfig that the recipe names, as JSON has it.
         loader: how each rank reads its pictures.
+        note: what MLflow shows above the run, Markdown: the ways back to Dagster and to the pages.
     """
 
     warehouse: Warehouse
@@ -55,6 +56,7 @@ class CheckpointTask:
     run_id: str
     launched_by: str
     loader: LoaderSettings = field(default_factory=LoaderSettings)
+    note: str = ""
 
 
 def checkpoint_id_of(recipe: Recipe, config: Mapping[str, Any], set_version: str) -> str:
@@ -103,6 +105,8 @@ def begin_run(task: CheckpointTask) -> str:
         "recipe": task.recipe.name,
         "checkpoint_id": task.checkpoint_id,
         "launched_by": task.launched_by,
+        # What MLflow's UI shows as the run's description.
+        **({"mlflow.note.content": task.note} if task.note else {}),
     }
     run = task.tracking.begin(EXPERIMENT, f"{task.recipe.name}-{task.checkpoint_id}", tags)
     samples = SampleFile(state_folder(task) / "samples.arrow")
