@@ -12,18 +12,20 @@ from builders import DropEntry, index, picture, write_drop
 from training_jobs import RECIPE
 
 from veclip_pipelines.crawl.duplicates import find_duplicates
+from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
 from veclip_pipelines.recipe import Recipe, TrainingSettings
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
-from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.query import content_version, read_rows
 from veclip_pipelines.tables.schemas import (
     BENCHMARK_SCORES,
     CHECKPOINTS,
     CONCEPT_CAPTIONS,
     CRAWL_DROPS,
     ENGINES,
+    RAW_CRAWL,
     VECAP,
 )
 from veclip_pipelines.tables.spec import TableSpec
@@ -116,3 +118,35 @@ def make_set(warehouse: Warehouse, recipe: Recipe, fusion: str = HAND) -> str:
     ]
     mix = resolve_mix(warehouse, recipe, {"main": texts})
     return make_training_set(warehouse, mix, input_versions(warehouse, mix), properties={}).set_version
+
+
+def tell_provenance(warehouse: Warehouse) -> None:
+    """Notes the materialisations that would have made the story."""
+    raw = content_version(warehouse, RAW_CRAWL, {"crawl_partition": "crawl-1"})[0]
+    seen = content_version(warehouse, CONCEPT_CAPTIONS, {"crawl_partition": "crawl-1", "engine_id": EYE})[0]
+    fused = content_version(warehouse, VECAP, {"crawl_partition": "crawl-1", "engine_id": HAND})[0]
+    pins = read_rows(warehouse, "SELECT * FROM set_pins", tables=["set_pins"])[0]
+    noted: list[tuple[str, str, dict[str, str], str, int, int]] = [
+        ("raw_crawl", "crawl-1", {"drop": "f", "code": "1"}, raw, 7, 1),
+        ("concept_captions", "crawl-1", {"raw_crawl/crawl-1": raw, "engine": EYE}, seen, 6, 0),
+        (
+            "vecap",
+            "crawl-1",
+            {"raw_crawl/crawl-1": raw, f"concept_captions/crawl-1/{EYE}": seen, "engine": HAND},
+            fused,
+            7,
+            0,
+        ),
+        ("training_sets", "r", json.loads(pins["inputs"]), pins["content_version"], 7, 0),
+        ("checkpoints", "r", {"training_set": pins["set_version"], "checkpoint": CHECKPOINT}, "k", 1, 0),
+        ("benchmark_scores", "r", {"checkpoint": CHECKPOINT, "code": "1"}, "s", 1, 0),
+    ]
+    for number, (asset, partition, inputs, version, kept, rejected) in enumerate(noted):
+        record(
+            warehouse,
+            Provenance(
+                asset=asset, partition=partition, run_id=f"00000000-0000-4000-8000-00000000000{number}", inputs=inputs, data_version=version,
+                delta_version=1, files=[], rows_in=kept + rejected, rows_kept=kept, rows_rejected=rejected, seconds=1.0, code_version="1",
+                launched_by="someone",
+            ),
+        )  # fmt: skip

@@ -133,7 +133,8 @@ def _card(ask: Asker, subject: Subject, graph: Graph, pins: SetPins, samples: in
             ids=pinned["takedowns"] or [],
         ),
         exports=ask(
-            "SELECT format, uri, exported_at, exported_by FROM exports WHERE recipe = $recipe AND set_version = $version AND format <> 'page' "
+            "SELECT format, uri, exported_at, exported_by FROM exports WHERE recipe = $recipe AND set_version = $version "
+            "AND format <> 'page' "
             "ORDER BY exported_at",
             **names,
         ),
