@@ -19,7 +19,8 @@ from veclip_pipelines.tables.warehouse import Warehouse
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A fresh home; the environment points to it, so that child processes see it too."""
     for name in ("VECLIP_WAREHOUSE", "VECLIP_SHARDS", "VECLIP_MODELS", "VECLIP_CHECKPOINTS", "VECLIP_BENCHMARKS", "MLFLOW_TRACKING_URI",
-                 "DAGSTER_HOME", "VECLIP_SERVE_URL", "VECLIP_DAGSTER_URL", "VECLIP_MLFLOW_URL", "VECLIP_CONCEPT_ENGINE", "VECLIP_FUSION_ENGINE"):  # fmt: skip
+                 "DAGSTER_HOME", "VECLIP_SERVE_URL", "VECLIP_DAGSTER_URL", "VECLIP_MLFLOW_URL", "VECLIP_CONCEPT_ENGINE",
+                 "VECLIP_FUSION_ENGINE"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VECLIP_HOME", str(tmp_path / "home"))
     return Settings.from_env()

@@ -145,8 +145,9 @@ def tell_provenance(warehouse: Warehouse) -> None:
         record(
             warehouse,
             Provenance(
-                asset=asset, partition=partition, run_id=f"00000000-0000-4000-8000-00000000000{number}", inputs=inputs, data_version=version,
-                delta_version=1, files=[], rows_in=kept + rejected, rows_kept=kept, rows_rejected=rejected, seconds=1.0, code_version="1",
+                asset=asset, partition=partition, run_id=f"00000000-0000-4000-8000-00000000000{number}", inputs=inputs,
+                data_version=version, delta_version=1, files=[],
+                rows_in=kept + rejected, rows_kept=kept, rows_rejected=rejected, seconds=1.0, code_version="1",
                 launched_by="someone",
             ),
         )  # fmt: skip

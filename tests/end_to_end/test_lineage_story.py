@@ -178,6 +178,24 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     assert stale(cluster) == {}
     audit(cluster)
 
+    # All that may go goes: nothing is stale for it, and the audit and the traces find what they found.
+    with dg.DagsterInstance.get() as instance:
+        runs_before = {run.run_id for run in instance.get_runs()}
+    everything = ("--runs-days", "0", "--earlier-days", "0", "--scratch-hours", "0")
+    named = json.loads(cluster.veclip("prune", *everything, "--dry-run", "--json").stdout)
+    assert {one["kind"] for one in named} >= {"run", "earlier"}
+    cluster.veclip("prune", *everything, "--yes")
+    with dg.DagsterInstance.get() as instance:
+        gone = runs_before - {run.run_id for run in instance.get_runs()}
+    assert gone == {one["place"] for one in named if one["kind"] == "run"}
+    written = read_rows(cluster.warehouse, "SELECT run_id, job, materialised FROM runs", tables=["runs"])
+    assert {row["run_id"] for row in written} == gone
+    assert any(item.startswith("raw_crawl/crawl-a@") for row in written for item in row["materialised"])
+    assert stale(cluster) == {}
+    assert stale_in_dagster() == {}
+    audit(cluster)
+    cluster.veclip("takedown", "verify")
+
 
 def counts(installation: Installation) -> dict[str, int]:
     return {

@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import duckdb
-
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.plan import Plan, read_units
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, table_of, write_file
+from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.schemas import VECAP
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def find_boilerplate(work: Work, plan: Plan, files: Sequence[DataFile]) -> froze
     import pyarrow.dataset as pads  # imports pandas where it is installed, and only captioning steps need it
 
     warehouse = work.warehouse
-    with duckdb.connect() as connection:
+    with open_connection() as connection:
         paths = [warehouse.path(work.spec, file.path) for file in files]
         connection.register("files", pads.dataset(paths, filesystem=warehouse.filesystem, format="parquet"))
         connection.register("plan", pads.dataset(plan.path, filesystem=warehouse.filesystem, format="parquet"))

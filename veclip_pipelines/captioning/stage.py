@@ -103,7 +103,8 @@ def run_stage(work: Work, runner: Runner, *, properties: Mapping[str, str], repo
     table = warehouse.open(spec)
     expected = partition_files(table, work.partition)
     with ExitStack() as ended:
-        with connect(warehouse, {spec.name, *work.tables}) as connection:
+        # Alone, as two cursors read the tables that it makes.
+        with connect(warehouse, {spec.name, *work.tables}, alone=True) as connection:
             rows, reused_units, reused = _prepare(connection, work)
             if table is not None and expected and reused == rows and _holds_exactly(connection, work):
                 return StageResult(engine.engine_id, rows, 0, reused, 0, 0, table.version(), changed=False)

@@ -172,7 +172,10 @@ def _label(connection: duckdb.DuckDBPyConnection) -> None:
 
 @contextmanager
 def _connection(warehouse: Warehouse, tables: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
-    with TemporaryDirectory(prefix="veclip-duplicates-") as scratch, connect(warehouse, tables) as connection:
+    with (
+        TemporaryDirectory(prefix="veclip-duplicates-") as scratch,
+        connect(warehouse, tables, alone=True) as connection,
+    ):
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         connection.execute("SET temp_directory = ?", [scratch])
         connection.execute("SET preserve_insertion_order = false")

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, write_file
+from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -68,7 +68,7 @@ def reject_repeats(warehouse: Warehouse, partition: Mapping[str, str], files: Se
 
 def _ask(rows: pa.Table, sql: str) -> list[tuple[Any, ...]]:
     """A query over one table, ``rows``."""
-    with duckdb.connect() as connection:
+    with open_connection() as connection:
         connection.register("rows", rows)
         return connection.execute(sql).fetchall()  # type: ignore[no-any-return]
 

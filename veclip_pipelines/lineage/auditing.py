@@ -11,6 +11,7 @@ import pyarrow.fs as pafs
 
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.commit import files_of
+from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import view_of_files
 from veclip_pipelines.tables.schemas import KEPT, TABLES
 from veclip_pipelines.tables.spec import TableSpec
@@ -55,7 +56,7 @@ class Audited:
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
         """Views over the data files that are there: those that are not, one check names, and the others go on."""
-        connection = duckdb.connect()
+        connection = open_connection()
         for spec in TABLES.values():
             named = files_of(self.warehouse.open(spec), {})
             view_of_files(connection, self.warehouse, spec, [file.path for file in named if self.has(spec, file.path)])

@@ -174,7 +174,7 @@ def _sources(ask: Asker, graph: Graph) -> list[Row]:
     taken = {row["p"]: row["n"] for row in ask("SELECT crawl_partition AS p, count(*) AS n FROM taken GROUP BY 1")}
     nothing = dict.fromkeys(("uri", "format", "fingerprint", "registered_by", "registered_at", "label"))
     return [
-        {**row, "samples": taken.get(row["crawl_partition"], 0), **nothing, **graph.drops.get(row["crawl_partition"], {})}
+        {**nothing, **graph.drops.get(row["crawl_partition"], {}), **row, "samples": taken.get(row["crawl_partition"], 0)}
         for row in counts
     ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.schemas import REJECTED, TABLES
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.takedown_schemas import TOMBSTONES
@@ -43,13 +44,16 @@ REJECTING_STAGES = {
 }
 
 
-def connect(warehouse: Warehouse, tables: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    warehouse: Warehouse, tables: Iterable[str] | None = None, *, alone: bool = False
+) -> duckdb.DuckDBPyConnection:
     """A connection with one view a table, and ``rejects`` over the stages when all tables are asked for.
 
     Args:
         tables: names of the tables that are needed; all by default.
+        alone: as :func:`veclip_pipelines.tables.database.connection` has it.
     """
-    connection = duckdb.connect()
+    connection = open_connection(alone=alone)
     names = list(TABLES) if tables is None else list(tables)
     for name in names:
         _create_view(connection, warehouse, TABLES[name])
@@ -125,7 +129,7 @@ def _create_view(
     elif not warehouse.is_local:
         # DuckDB reaches object stores through an extension that is downloaded at run time: go through Arrow there.
         connection.register(f"{spec.name}_files", _dataset(warehouse, spec, paths))
-        connection.execute(f"CREATE OR REPLACE VIEW {spec.name} AS SELECT t.* FROM {spec.name}_files t {hidden}")  # noqa: S608
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {spec.name} AS SELECT t.* FROM {spec.name}_files t {hidden}")  # noqa: S608
     else:
         files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
         hive = "hive_partitioning=true, hive_types_autocast=false" if spec.partition_by else "hive_partitioning=false"
@@ -142,7 +146,7 @@ def _create_view(
             for name, type_ in present.items()
         )
         connection.execute(
-            f"CREATE OR REPLACE VIEW {spec.name} AS SELECT {columns} FROM read_parquet([{files}], {hive}) t {hidden}"  # noqa: S608
+            f"CREATE OR REPLACE TEMP VIEW {spec.name} AS SELECT {columns} FROM read_parquet([{files}], {hive}) t {hidden}"  # noqa: S608
         )
 
 
@@ -166,7 +170,7 @@ def _load_tombstones(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse
     _create_view(connection, warehouse, TOMBSTONES)
     for column in ("sample_id", "image_sha256"):
         connection.execute(
-            f"CREATE TABLE hidden_{column} AS SELECT DISTINCT {column} AS value FROM tombstones WHERE {column} IS NOT NULL"  # noqa: S608
+            f"CREATE TEMP TABLE hidden_{column} AS SELECT DISTINCT {column} AS value FROM tombstones WHERE {column} IS NOT NULL"  # noqa: S608
         )
     return True
 
@@ -200,4 +204,4 @@ def _create_rejects_view(connection: duckdb.DuckDBPyConnection) -> None:
             f"SELECT '{stage}' AS stage, {partition} AS partition_key, {key} AS row_key, reason, detail "  # noqa: S608
             f"FROM {stage} WHERE outcome = '{REJECTED}'"
         )
-    connection.execute("CREATE VIEW rejects AS " + " UNION ALL ".join(parts))
+    connection.execute("CREATE TEMP VIEW rejects AS " + " UNION ALL ".join(parts))

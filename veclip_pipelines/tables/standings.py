@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
 from veclip_pipelines.tables.commit import partition_files
+from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.pins import pinned_files
 from veclip_pipelines.tables.query import read_rows, view_of_files
 from veclip_pipelines.tables.spec import TableSpec
@@ -51,7 +52,7 @@ def all_files(warehouse: Warehouse, spec: TableSpec) -> list[str]:
 @contextmanager
 def connect_all(warehouse: Warehouse, specs: Sequence[TableSpec]) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to all rows of some tables in all their files, those that are hidden too."""
-    with duckdb.connect() as connection:
+    with open_connection() as connection:
         for spec in specs:
             view_of_files(connection, warehouse, spec, all_files(warehouse, spec), hide=False)
         yield connection

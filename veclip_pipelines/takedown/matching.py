@@ -30,8 +30,8 @@ _HOSTS = (
 _ON_DOMAIN = " OR ".join(f"({host} = d.value OR ends_with({host}, '.' || d.value))" for host in _HOSTS)
 _BITS = "bit_count(xor(('0x' || r.phash)::UBIGINT, ('0x' || n.value)::UBIGINT))::INTEGER"
 _NEAR = f"SELECT r.*, 'near', min({_BITS}) FROM rows r JOIN asked_near n ON {_BITS} <= n.distance WHERE r.phash IS NOT NULL GROUP BY ALL"
-_ROWS = f"CREATE VIEW rows AS SELECT * FROM raw_crawl WHERE reason IS DISTINCT FROM '{TAKEN_DOWN}'"
-_ASKED = f"""CREATE TABLE matched AS
+_ROWS = f"CREATE TEMP VIEW rows AS SELECT * FROM raw_crawl WHERE reason IS DISTINCT FROM '{TAKEN_DOWN}'"
+_ASKED = f"""CREATE TEMP TABLE matched AS
 SELECT *, 'sha256' AS matched_by, 0 AS bits FROM rows WHERE image_sha256 IN (SELECT value FROM asked_sha256)
 UNION ALL SELECT *, 'url', 0 FROM rows WHERE url IN (SELECT value FROM asked_url) OR final_url IN (SELECT value FROM asked_url)
     OR page_url IN (SELECT value FROM asked_url)
@@ -96,7 +96,7 @@ def near_requests(matches: Sequence[Match], distance: int) -> list[Request]:
 
 def _load(connection: duckdb.DuckDBPyConnection, requests: Sequence[Request]) -> None:
     for kind in ("url", "domain", "sha256", "near"):
-        connection.execute(f"CREATE TABLE asked_{kind} (value VARCHAR, distance INTEGER)")
+        connection.execute(f"CREATE TEMP TABLE asked_{kind} (value VARCHAR, distance INTEGER)")
         rows = [[one.value, one.distance] for one in requests if one.kind == kind]
         if rows:
             connection.executemany(f"INSERT INTO asked_{kind} VALUES (?, ?)", rows)

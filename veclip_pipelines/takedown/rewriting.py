@@ -19,6 +19,7 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mixing.training_set import rebuild_content
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, table_of, write_file
+from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import TAKEN_DOWN, content_version, read_rows, view_of_files
 from veclip_pipelines.tables.schemas import (
     CONCEPT_CAPTIONS,
@@ -90,11 +91,9 @@ def files_with(warehouse: Warehouse, spec: TableSpec, hidden: Hidden) -> list[tu
 
 def _counts(warehouse: Warehouse, spec: TableSpec, paths: Sequence[str], hidden: Hidden) -> Iterator[tuple[str, int]]:
     """Rows to take out by file: one query where DuckDB reads the files itself, with their filters; else file by file."""
-    import duckdb
-
     if not paths:
         return
-    with duckdb.connect() as connection:
+    with open_connection() as connection:
         connection.register("hidden_samples", pa.table({"value": hidden.sample_ids}))
         connection.register("hidden_pictures", pa.table({"value": hidden.pictures}))
         tables = {"sample_id": "hidden_samples", "image_sha256": "hidden_pictures"}

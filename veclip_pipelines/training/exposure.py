@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.training.batches import Seen
 from veclip_pipelines.training.samples import SampleFile
 
@@ -56,7 +56,7 @@ def exposure_of(folder: Path, sample_ids: list[str]) -> dict[str, Exposure]:
     if not path.is_file():
         return {}
     epochs = int(pq.read_schema(path).metadata[_EPOCHS])
-    with duckdb.connect() as connection:
+    with open_connection() as connection:
         rows = connection.execute(
             "SELECT sample_id, seen, seen_in_last_epoch FROM read_parquet(?) WHERE sample_id IN (SELECT unnest(?))",
             [str(path), sample_ids],

@@ -32,8 +32,8 @@ def note(warehouse: Warehouse, run_id: str) -> None:
     record(
         warehouse,
         Provenance(
-            asset="raw_crawl", partition="crawl-2", run_id=run_id, inputs={"drop": run_id}, data_version=run_id, delta_version=1, files=files,
-            rows_in=3, rows_kept=3, rows_rejected=0, seconds=1.0, code_version="1", launched_by="someone",
+            asset="raw_crawl", partition="crawl-2", run_id=run_id, inputs={"drop": run_id}, data_version=run_id, delta_version=1,
+            files=files, rows_in=3, rows_kept=3, rows_rejected=0, seconds=1.0, code_version="1", launched_by="someone",
         ),
     )  # fmt: skip
 

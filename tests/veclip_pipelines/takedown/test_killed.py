@@ -1,0 +1,120 @@
+"""A takedown that is killed anywhere is finished by carrying it out again, and ends as one that was not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lineage_story import CHECKPOINT, tell, tell_provenance
+
+from veclip_pipelines.export.rows import note_export
+from veclip_pipelines.export.webdataset import export_webdataset
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.carrying_out import carry_out, unfinished
+from veclip_pipelines.takedown.register import find_takedown, register
+from veclip_pipelines.takedown.requests import read_requests
+from veclip_pipelines.takedown.verifying import verify
+
+URL = "https://www.pictures.example:443/2.png"
+#: Does it, and is killed after the Nth of the calls that change something; says how many there are when it comes to its end.
+CHILD = """
+import os, signal, sys
+from veclip_pipelines.crawl import erasing
+from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown import carrying_out, noting, register, rewriting
+from veclip_pipelines.takedown.requests import read_requests
+
+left = int(sys.argv[1])
+done = 0
+
+def counted(call):
+    def wrapper(*arguments, **named):
+        global done
+        result = call(*arguments, **named)
+        done += 1
+        if done == left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return wrapper
+
+for module, names in (
+    (register, ("append_new", "replace_partition")), (rewriting, ("claim_file", "write_file", "replace_partition")),
+    (noting, ("record",)), (erasing, ("zero_ranges", "blank_rows")), (carrying_out, ("clean_export", "drop_trainings")),
+):
+    for name in names:
+        setattr(module, name, counted(getattr(module, name)))
+settings = Settings.from_env()
+warehouse = Warehouse.at(settings.warehouse)
+takedown, _ = register.register(warehouse, read_requests([sys.argv[2]]), by="someone", reason="asked", keep_days=0)
+carrying_out.carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-1")
+print(done)
+"""
+STATE = {
+    "raw_crawl": "SELECT * FROM raw_crawl ORDER BY ALL",
+    "concept_captions": "SELECT * FROM concept_captions ORDER BY ALL",
+    "vecap": "SELECT * FROM vecap ORDER BY ALL",
+    "training_sets": "SELECT * FROM training_sets ORDER BY ALL",
+    "set_pins": "SELECT recipe, set_version, content_version, rebuilt_version, takedowns FROM set_pins ORDER BY ALL",
+    "taints": "SELECT * FROM taints ORDER BY ALL",
+    "tombstones": "SELECT * FROM tombstones ORDER BY ALL",
+    "provenance": "SELECT asset, partition, inputs, data_version, rows_kept, rows_rejected FROM provenance ORDER BY ALL",
+    "erasures": "SELECT step, place, state, count FROM erasures WHERE step <> 'old_file' ORDER BY ALL",
+}
+
+
+def run_child(after: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CHILD, str(after), URL], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def state(warehouse: Warehouse, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {name: read_rows(warehouse, sql, tables=[name]) for name, sql in STATE.items()}
+    for name in ("drop", "export"):
+        found[name] = {path.name: path.read_bytes() for path in sorted((folder / name).glob("*.tar"))}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_anywhere_it_ends_as_undisturbed(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> None:
+    version = tell(tmp_path, settings, warehouse)
+    tell_provenance(warehouse)
+    # A training takes its samples away when it ends.
+    (settings.checkpoints / CHECKPOINT / "samples.arrow").unlink()
+    note_export(warehouse, "r", version, "webdataset", str(tmp_path / "export"), "someone")
+    export_webdataset(warehouse, "r", version, tmp_path / "export")
+    kept = {name: tmp_path / f"{name}-before" for name in ("home", "drop", "export")}
+    for name, copy in kept.items():
+        shutil.copytree(tmp_path / name, copy)
+    whole = run_child(0)
+    assert whole.returncode == 0, whole.stderr
+    expected, points = state(warehouse, tmp_path), int(whole.stdout)
+    assert points > 15
+    # All of them where there is time; else each fourth.
+    every = 1 if os.environ.get("VECLIP_TEST_FULL") else 4
+    for after in range(1, points + 1, every):
+        for name, copy in kept.items():
+            shutil.rmtree(tmp_path / name)
+            shutil.copytree(copy, tmp_path / name)
+        killed = run_child(after)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        # As the command line does it: written down again, which changes nothing, and carried out.
+        takedown, _ = register(warehouse, read_requests([URL]), by="someone", reason="asked", keep_days=0)
+        assert unfinished(warehouse) == [find_takedown(warehouse, takedown.takedown_id)]
+        carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-2")
+        found = state(warehouse, tmp_path)
+        for name, rows in expected.items():
+            assert found[name] == rows, f"{name}, killed after {after} of {points}"
+        assert unfinished(warehouse) == []
+        verified = verify(warehouse, settings)
+        assert [one for one in verified.remnants if "-before" not in one.uri] == []
