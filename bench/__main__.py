@@ -22,6 +22,7 @@ BENCHMARKS = (
     "train-step",
     "evaluation",
     "trace",
+    "audit",
 )
 
 

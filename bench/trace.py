@@ -25,7 +25,8 @@ from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
-_PARTITION, _HOSTS, _ASKED, _ENGINE = 1_000_000, 20_000, 5, "e" * 32
+PARTITION, ENGINE = 1_000_000, "e" * 32
+_HOSTS, _ASKED = 20_000, 5
 _HOST = f"'site' || (hash(n) % {_HOSTS}) || '.example'"
 _COLUMNS = {
     "raw_crawl": {
@@ -45,7 +46,7 @@ _COLUMNS = {
     },
     "vecap": {
         "sample_id": "md5(n::VARCHAR)", "text": "'fused of ' || n", "input_hash": "md5((n + 1)::VARCHAR)", "route": "'engine'",
-        "attempts": "1", "outcome": "'kept'", "concept_engine_id": f"'{_ENGINE}'",
+        "attempts": "1", "outcome": "'kept'", "concept_engine_id": f"'{ENGINE}'",
     },
 }  # fmt: skip
 
@@ -53,8 +54,8 @@ _COLUMNS = {
 def run(count: int = 100_000_000) -> tuple[Result, dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="veclip-bench-") as scratch:
         warehouse = Warehouse.at(scratch)
-        for number, start in enumerate(range(0, count, _PARTITION)):
-            _add(warehouse, f"p{number:05d}", start, min(_PARTITION, count - start))
+        for number, start in enumerate(range(0, count, PARTITION)):
+            add_partition(warehouse, f"p{number:05d}", start, min(PARTITION, count - start))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds = {
             kind: _seconds(warehouse, kind, count) for kind in (Kind.SAMPLE, Kind.PICTURE, Kind.URL, Kind.DOMAIN)
@@ -73,9 +74,10 @@ def run(count: int = 100_000_000) -> tuple[Result, dict[str, str]]:
     return Result("trace", "traces a second", count, 1 / slowest, 1 / naive, peer, naive / slowest), details
 
 
-def _add(warehouse: Warehouse, key: str, start: int, count: int) -> None:
+def add_partition(warehouse: Warehouse, key: str, start: int, count: int) -> None:
+    """Rows ``start`` and on as a crawl partition, each with both captions."""
     for spec in (RAW_CRAWL, CONCEPT_CAPTIONS, VECAP):
-        partition = {"crawl_partition": key, "engine_id": _ENGINE}
+        partition = {"crawl_partition": key, "engine_id": ENGINE}
         partition = {column: partition[column] for column in spec.partition_by}
         file = write_file(warehouse, spec, partition, "f", _rows(spec, start, count))
         kept = partition_files(warehouse.open(spec), partition)
@@ -128,7 +130,7 @@ def _naive(warehouse: Warehouse, count: int) -> float:
 
 def _cost_of_filters(scratch: Path) -> float:
     """How many times as long a partition's rows take to write with the filters as without."""
-    warehouse, rows = Warehouse.at(str(scratch / "cost")), _rows(RAW_CRAWL, 0, _PARTITION)
+    warehouse, rows = Warehouse.at(str(scratch / "cost")), _rows(RAW_CRAWL, 0, PARTITION)
     taken: dict[bool, list[float]] = {True: [], False: []}
     for number in range(5):
         for filtered in (True, False):

@@ -149,5 +149,6 @@ def tell_provenance(warehouse: Warehouse) -> None:
                 data_version=version, delta_version=1, files=[],
                 rows_in=kept + rejected, rows_kept=kept, rows_rejected=rejected, seconds=1.0, code_version="1",
                 launched_by="someone",
+                guards=json.dumps({"rows": kept, "faults": {"cut": 3}}) if asset == "concept_captions" else None,
             ),
         )  # fmt: skip

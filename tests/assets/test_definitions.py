@@ -22,6 +22,7 @@ def test_definitions_load_and_validate() -> None:
     assert {job.name for job in defs.jobs or []} == {
         "register_crawl_drop", "roll_back_crawl_partition", "retire_crawl_partition", "index_crawl_drop", "find_duplicates",
         "scoreboard_page", "experiment", "take_down", "finish_takedowns", "audit_warehouse",
+        "prune",
         "configuration", "captions", "models",
     }  # fmt: skip
     assert {sensor.name for sensor in defs.sensors or []} == {"configuration_sensor", "landing_sensor", "carry_on"}

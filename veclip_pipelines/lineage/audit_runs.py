@@ -16,7 +16,7 @@ from veclip_pipelines.mixing.training_set import set_version_of
 from veclip_pipelines.tables.query import content_version
 from veclip_pipelines.tables.schemas import TABLES
 
-_CODE = {
+CODE = {
     "raw_crawl": index.CODE_VERSION,
     "concept_captions": concept.CODE_VERSION,
     "vecap": fusion.CODE_VERSION,
@@ -62,7 +62,7 @@ def check_materialisations(about: Audited, told: Sequence[Materialised]) -> Iter
             yield Finding("materialisations", where, what)
         # What an older version of the code made has other columns, and is stale for that.
         if (
-            _CODE.get(row["asset"], row["code_version"]) == row["code_version"]
+            CODE.get(row["asset"], row["code_version"]) == row["code_version"]
             and (partition := _partition(row)) is not None
         ):
             present, _ = content_version(about.warehouse, TABLES[row["asset"]], partition)

@@ -46,6 +46,7 @@ class Made:
         version: of the content that it wrote.
         inputs: version of each thing that it read.
         engine: engine_id of captions, "" of all else.
+        guards: of captions: rows, and how many of them each guard objected to; else empty.
     """
 
     asset: str
@@ -58,6 +59,7 @@ class Made:
     recorded_at: datetime
     seconds: float
     code_version: str
+    guards: Mapping[str, Any]
 
     @property
     def engine(self) -> str:
@@ -158,14 +160,16 @@ def _noted(warehouse: Warehouse) -> dict[_Key, Made]:
     """Each content that was ever materialised, by what it is: of equal ones the run that made it first."""
     rows = read_rows(
         warehouse,
-        "SELECT asset, partition, data_version AS version, inputs, run_id, rows_kept, rows_rejected, recorded_at, seconds, code_version "
+        "SELECT asset, partition, data_version AS version, inputs, run_id, rows_kept, rows_rejected, recorded_at, seconds, code_version, "
+        "guards "
         "FROM provenance WHERE code_version != ? ORDER BY recorded_at",
         [RETIRED],
         tables=["provenance"],
     )
     found: dict[_Key, Made] = {}
     for row in rows:
-        one = Made(**{**row, "inputs": json.loads(row["inputs"]), "seconds": float(row["seconds"])})
+        inputs, guards = json.loads(row["inputs"]), json.loads(row["guards"] or "{}")
+        one = Made(**{**row, "inputs": inputs, "guards": guards, "seconds": float(row["seconds"])})
         if one.asset in _ORDER:
             found.setdefault(_key(one), one)
     return found

@@ -7,7 +7,8 @@ or what wrote the texts, what was done with it since.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -197,7 +198,7 @@ def _guards(ask: Asker, graph: Graph) -> list[Row]:
             counted = f"FROM {table} WHERE engine_id = $engine GROUP BY 1 ORDER BY n DESC, what"
             routes = ask(f"SELECT coalesce(route, 'none') AS what, count(*) AS n {counted}", **engine)
             faults = ask(f"SELECT unnest(faults) AS what, count(*) AS n {counted}", **engine)
-            profile = graph.engines.get(row["engine_id"], {}).get("profile", row["engine_id"])
+            profile = _profile(graph, row["engine_id"])
             found.append(
                 {
                     "table": table,
@@ -207,7 +208,31 @@ def _guards(ask: Asker, graph: Graph) -> list[Row]:
                     "faults": _shares(faults, row),
                 }
             )
-    return found
+    return found + _guards_before(graph, {row["profile"] for row in found})
+
+
+def _guards_before(graph: Graph, told: Collection[str]) -> list[Row]:
+    """Of engines whose captions the set does not take itself, as concept captions that were fused: what their materialisations noted."""
+    found: dict[str, Row] = {}
+    for one in graph.made:
+        profile = _profile(graph, one.engine)
+        if one.guards and profile not in told:
+            row = found.setdefault(profile, {"table": one.asset, "profile": profile, "rows": 0, "faults": Counter()})
+            row["rows"] += one.guards["rows"]
+            row["faults"].update(one.guards["faults"])
+    return [
+        {
+            **row,
+            "routes": [],
+            "faults": _shares([{"what": what, "n": n} for what, n in row["faults"].most_common()], row),
+        }
+        for row in found.values()
+        if row["rows"]
+    ]
+
+
+def _profile(graph: Graph, engine_id: str) -> str:
+    return str(graph.engines.get(engine_id, {}).get("profile", engine_id))
 
 
 def _shares(counted: Sequence[Row], of: Row) -> list[Row]:

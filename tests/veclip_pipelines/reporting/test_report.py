@@ -84,7 +84,13 @@ def test_counts(card: Card, version: str) -> None:
     assert {(row["table"], row["profile"], row["rows"]) for row in card.guards} == {
         ("concept_captions", "eye", 6), ("vecap", "hand", 7),
     }  # fmt: skip
-    assert [(row["value"], row["samples"]) for row in card.domains] == [("www.pictures.example", 6), (None, 1)]
+    # The set takes no concept caption, but what it takes was fused with them.
+    eye = next(row for row in card.guards if row["profile"] == "eye")
+    assert eye["faults"] == [{"what": "cut", "share": 0.5}]
+    assert [(row["value"], row["samples"]) for row in card.domains] == [
+        ("www.pictures.example", 6),
+        ("pictures.example", 1),
+    ]
     assert sum(row["samples"] for row in card.languages) == 7
     assert len(card.samples) == 7
     assert [text.source for text in card.parts[0].texts] == ["alt_text", "vecap"]
