@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from lineage_story import CHECKPOINT, EYE, HAND, MLFLOW_RUN, add, put, tell
 
 from veclip_pipelines.lineage.audit import CHECKS, audit
+from veclip_pipelines.lineage.audit_runs import CODE, Materialised
 from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.settings import Settings
-from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.query import content_version, read_rows
 from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.carrying_out import carry_out
+from veclip_pipelines.takedown.register import register
+from veclip_pipelines.takedown.requests import read_requests
 
 WEIGHTS = b"weights"
+URL = "https://www.pictures.example:443/2.png"
 
 
 def note(
@@ -144,6 +153,91 @@ def test_a_checkpoint_and_its_run(tmp_path: Path, sound: Settings, warehouse: Wa
     tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
     (finding,) = audit(warehouse, tracking).findings
     assert f"MLflow has no run {MLFLOW_RUN}" in finding.what
+
+
+def old(path: Path) -> Path:
+    then = time.time() - 2 * 86400
+    os.utime(path, (then, then))
+    return path
+
+
+def test_what_nothing_names_is_found_after_a_day(tmp_path: Path, sound: Settings, warehouse: Warehouse) -> None:
+    folder = Path(warehouse.path(VECAP, f"crawl_partition=crawl-1/engine_id={HAND}"))
+    stray, first_cut, tar = folder / "batch-9.parquet", folder / "f.0123.parquet", tmp_path / "shards" / "a" / "x.tar"
+    tar.parent.mkdir(parents=True)
+    for path in (stray, first_cut, tar):
+        path.write_bytes(b"of a run that was killed")
+    shards = str(tmp_path / "shards")
+    assert [one for one in audit(warehouse, None, shards=shards).findings if one.check == "orphans"] == []
+    for path in (stray, first_cut, tar):
+        old(path)
+    found_ = [one.where for one in audit(warehouse, None, shards=shards).findings if one.check == "orphans"]
+    # What a shard's file was before its repeats were marked has the name of that which took its place.
+    assert found_ == [f"vecap/crawl_partition=crawl-1/engine_id={HAND}/batch-9.parquet", str(tar)]
+
+
+def test_a_takedown_that_only_hides_is_not_finished(sound: Settings, warehouse: Warehouse) -> None:
+    takedown, _ = register(warehouse, read_requests([URL]), by="someone", reason="asked", keep_days=0)
+    told = [one for one in audit(warehouse, None).findings if one.check == "takedowns"]
+    assert told[0].what == "it is not finished: veclip takedown finish"
+    assert any("1 rows that were taken down are hidden and still there" in one.what for one in told)
+    carry_out(warehouse, sound, takedown.takedown_id, tracking=None, run_id="run-1")
+    assert [one for one in audit(warehouse, None).findings if one.check == "takedowns"] == []
+
+
+def test_captions_of_an_engine_that_another_followed_may_be_of_an_earlier_crawl(
+    sound: Settings, warehouse: Warehouse
+) -> None:
+    unknown: dict[str, object] = {"sample_id": "0" * 32, "text": "t", "input_hash": "h", "outcome": "kept"}
+    put(warehouse, VECAP, "1" * 32, [unknown])
+    note(warehouse, "vecap", 1, 0, engine="1" * 32)
+    assert "captions" in {check for check, _ in found(warehouse)}
+    note(warehouse, "vecap", 7, 0, engine=HAND)
+    note(warehouse, "raw_crawl", 7, 1)
+    record_again(warehouse, HAND)
+    assert "captions" not in {check for check, _ in found(warehouse)}
+
+
+def record_again(warehouse: Warehouse, engine: str) -> None:
+    """The captions of an engine, made of another raw_crawl than those of before."""
+    record(
+        warehouse,
+        Provenance(
+            asset="vecap", partition="crawl-1", run_id="again", inputs={"engine": engine, "raw_crawl/crawl-1": "d"}, data_version="e",
+            delta_version=1, files=[], rows_in=7, rows_kept=7, rows_rejected=0, seconds=1.0, code_version="1", launched_by="someone",
+        ),
+    )  # fmt: skip
+
+
+def test_dagster_the_provenance_and_the_tables_are_held_against_one_another(
+    sound: Settings, warehouse: Warehouse
+) -> None:
+    def told(**changed: Any) -> set[str]:
+        known = [Materialised("raw_crawl", "crawl-1", "d", 7), Materialised("concept_captions", "crawl-1", "d", 6)]
+        known = [replace(one, **changed) if one.asset == "raw_crawl" else one for one in known]
+        report = audit(warehouse, None, materialised=[*known, Materialised("vecap", "crawl-1", "d", None)])
+        return {one.what for one in report.findings if one.check == "materialisations"}
+
+    assert told() == set()
+    assert told(data_version="x") == {"Dagster's data version is x, the provenance's d"}
+    assert told(rows_kept=3) == {"Dagster counts 3 rows kept, the provenance 7"}
+    assert told(partition="crawl-9") == {
+        "Dagster has a materialisation that the provenance lacks", "the provenance has a materialisation that Dagster lacks",
+    }  # fmt: skip
+    # Noted by the code of today, the table must hold what was noted.
+    present, _ = content_version(warehouse, RAW_CRAWL, {"crawl_partition": "crawl-1"})
+    for version, expected in (
+        ("d", {f"the table's content is {present}, and the newest materialisation noted d"}),
+        (present, set()),
+    ):
+        record(
+            warehouse,
+            Provenance(
+                asset="raw_crawl", partition="crawl-1", run_id=f"now-{version}", inputs={}, data_version=version, delta_version=1, files=[],
+                rows_in=8, rows_kept=7, rows_rejected=1, seconds=1.0, code_version=CODE["raw_crawl"], launched_by="someone",
+            ),
+        )  # fmt: skip
+        assert told(data_version=version) == expected
 
 
 def test_names_of_columns(warehouse: Warehouse) -> None:
