@@ -19,11 +19,16 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from installation import ENGINES, Installation
 from training_jobs import CONFIG
 
+from assets.audit import materialised
+from assets.launching import Launcher
+from veclip_pipelines.commands.materialize import plan
 from veclip_pipelines.definitions import defs
 from veclip_pipelines.engines.prompts import prompt_catalogue
+from veclip_pipelines.lineage.audit import audit as look
+from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.query import read_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_engines"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_engines"), pytest.mark.timeout(900)]
 
 CRAWL_ASSETS = ["raw_crawl", "concept_captions", "vecap"]
 RECIPE_ASSETS = ["training_sets", "checkpoints", "benchmark_scores"]
@@ -59,11 +64,10 @@ def prepare(installation: Installation) -> None:
 
 
 def stale(installation: Installation) -> dict[str, list[str]]:
-    """What the tables say is stale."""
-    names = [argument for name in RECIPES for argument in ("--recipe", name)]
-    keys = ("--partition", "crawl-a", "--partition", "crawl-b")
-    done = installation.veclip("materialize", *ENGINES, *keys, *names, "--dry-run", "--json")
-    return {item["key"]: item["stale"] for item in json.loads(done.stdout)}
+    """What the tables say is stale, as veclip materialize --dry-run has it."""
+    launcher = Launcher(installation.settings, installation.warehouse, "a test")
+    work = plan(launcher, ["crawl-a", "crawl-b"], list(RECIPES), "seer", "mine")
+    return {item.key: list(item.assets) for item in work}
 
 
 def stale_in_dagster() -> dict[str, list[str]]:
@@ -94,10 +98,18 @@ def bring_up_to_date(installation: Installation) -> list[tuple[str, str]]:
 
 
 def audit(installation: Installation) -> None:
-    done = installation.veclip("audit", "--sample", "50", "--json")
-    report = json.loads(done.stdout)
-    assert report["findings"] == []
-    assert all(report["checked"][name] for name in ("counts", "pins", "checkpoints", "materialisations", "sample"))
+    settings = installation.settings
+    tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
+    with dg.DagsterInstance.get() as instance:
+        report = look(
+            installation.warehouse,
+            tracking,
+            sample=50,
+            shards=settings.shards,
+            materialised=materialised(instance),
+        )
+    assert report.findings == []
+    assert all(report.checked[name] for name in ("counts", "pins", "checkpoints", "materialisations", "sample"))
 
 
 def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: Installation, tmp_path: Path) -> None:
@@ -117,6 +129,8 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     assert stale(cluster) == {}
     assert stale_in_dagster() == {}
     audit(cluster)
+
+    check_links(cluster)
 
     # A second prompt touches the fusion and what is mixed of it.
     prompt = yaml.safe_load(prompt_catalogue(cluster.settings).paths()["fusion"].read_text())
@@ -193,8 +207,31 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     assert any(item.startswith("raw_crawl/crawl-a@") for row in written for item in row["materialised"])
     assert stale(cluster) == {}
     assert stale_in_dagster() == {}
-    audit(cluster)
+    cluster.veclip("audit", "--sample", "50")
     cluster.veclip("takedown", "verify")
+
+
+def check_links(installation: Installation) -> None:
+    """From a checkpoint in Dagster to its MLflow run and its data card, and from there back."""
+    with dg.DagsterInstance.get() as instance:
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("checkpoints"), asset_partitions=["mixed"])
+        record = instance.fetch_materializations(wanted, limit=1).records[0]
+    assert record.asset_materialization is not None
+    metadata = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    run_id, checkpoint = metadata["mlflow_run_id"], Path(str(metadata["checkpoint"])).name
+    assert str(metadata["mlflow"]).startswith("http://127.0.0.1:5000/#/experiments/")
+    assert str(metadata["mlflow"]).endswith(f"/runs/{run_id}")
+    assert metadata["data_card"] == f"{installation.settings.serve_url}/reports/{checkpoint}"
+    settings = installation.settings
+    run = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts).client().get_run(str(run_id))
+    note = run.data.tags["mlflow.note.content"]
+    for part in (
+        f"/runs/{record.run_id}",
+        f"/reports/{checkpoint}",
+        f"/trace?as=checkpoint&of={checkpoint}",
+        "partition=mixed",
+    ):
+        assert part in note
 
 
 def counts(installation: Installation) -> dict[str, int]:

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ import psutil
 from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster, runs, stop_processes
 from veclip_pipelines.commands.console import say
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.settings import DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL, Settings
 
 _START_SECONDS = 90
 _STOP_SECONDS = 20
@@ -50,8 +50,10 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
     """
     from assets.launching import forget_daemon, prepare_dagster_home
 
+    dagster_port, mlflow_port = dagster_port or _free_port(), mlflow_port or _free_port()
+    settings = _addressed(settings, dagster_port, mlflow_port)
     prepare_dagster_home(settings)
-    services = _services(settings, dagster_port or _free_port(), mlflow_port or _free_port())
+    services = _services(settings, dagster_port, mlflow_port)
     for service in services:
         _check_port(service)
     had_cluster = running_cluster(settings) is not None
@@ -104,6 +106,15 @@ def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
             forget_daemon()
         if not had_cluster:
             cluster_down(settings)
+
+
+def _addressed(settings: Settings, dagster_port: int, mlflow_port: int) -> Settings:
+    """With the ports that were chosen, where nobody has said that the UIs are found elsewhere."""
+    if settings.dagster_url == DEFAULT_DAGSTER_URL:
+        settings = replace(settings, dagster_url=f"http://127.0.0.1:{dagster_port}")
+    if settings.mlflow_url == DEFAULT_MLFLOW_URL:
+        settings = replace(settings, mlflow_url=f"http://127.0.0.1:{mlflow_port}")
+    return settings
 
 
 def _daemon_service() -> Service:
