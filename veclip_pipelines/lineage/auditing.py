@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.query import view_of_files
+from veclip_pipelines.tables.query import rows_of, view_of_files
 from veclip_pipelines.tables.schemas import KEPT, TABLES
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -49,9 +49,7 @@ class Audited:
 
     def ask(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
         """Rows of a query over all tables, as they were when the audit began."""
-        cursor = self._connection.execute(sql, parameters)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return rows_of(self._connection, sql, parameters)
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
-
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.schemas import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -55,7 +53,7 @@ def diff(warehouse: Warehouse, left: str, right: str, *, examples: int = EXAMPLE
     """
     tables = ["training_sets", "set_pins", "engines", "concept_captions", "vecap", "raw_crawl"]
     with connect(warehouse, tables) as connection:
-        ask = _Asker(connection)
+        ask = Asker(connection)
         sides = [_side(ask, name) for name in (left, right)]
         if sides[0].kind != sides[1].kind:
             raise UsageError(
@@ -78,17 +76,7 @@ class _Side:
     facts: Row
 
 
-@dataclass(frozen=True)
-class _Asker:
-    connection: duckdb.DuckDBPyConnection
-
-    def __call__(self, sql: str, **parameters: object) -> list[Row]:
-        cursor = self.connection.execute(sql, parameters)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _side(ask: _Asker, name: str) -> _Side:
+def _side(ask: Asker, name: str) -> _Side:
     sets = ask(
         "SELECT recipe, set_version FROM set_pins WHERE $name IN (recipe, set_version, recipe || '@' || set_version) "
         "ORDER BY pinned_at DESC LIMIT 1",
@@ -107,7 +95,7 @@ def _side(ask: _Asker, name: str) -> _Side:
     return _Side("concept_captions" if sees else "vecap", f"{facts['profile']} ({facts['engine_id']})", facts)
 
 
-def _sets(ask: _Asker, sides: list[_Side]) -> None:
+def _sets(ask: Asker, sides: list[_Side]) -> None:
     """Two tables of texts: several texts of one source are told apart by their order."""
     for table, side in zip(("l", "r"), sides, strict=True):
         ask(
@@ -123,7 +111,7 @@ def _sets(ask: _Asker, sides: list[_Side]) -> None:
         )
 
 
-def _captions(ask: _Asker, sides: list[_Side]) -> None:
+def _captions(ask: Asker, sides: list[_Side]) -> None:
     """Two tables of captions, over the partitions that both sides have."""
     table = sides[0].kind
     key = "image_sha256" if table == "concept_captions" else "sample_id"
@@ -145,14 +133,14 @@ def _captions(ask: _Asker, sides: list[_Side]) -> None:
         )
 
 
-def _join(ask: _Asker) -> None:
+def _join(ask: Asker) -> None:
     ask(
         "CREATE TEMP TABLE pairs AS SELECT l.key, l.source, l.image_sha256, l.text AS left_text, r.text AS right_text, "  # noqa: S608
         f"{_OVERLAP} AS overlap FROM l JOIN r USING (key, source)"
     )
 
 
-def _rows(ask: _Asker) -> dict[str, int]:
+def _rows(ask: Asker) -> dict[str, int]:
     sides = {
         name: f"(SELECT DISTINCT key FROM rows_{table} WHERE outcome = '{KEPT}')"  # noqa: S608
         for name, table in (("left", "l"), ("right", "r"))
@@ -168,7 +156,7 @@ def _rows(ask: _Asker) -> dict[str, int]:
     return {name: int(ask(f"SELECT count(*) AS n FROM {sql}")[0]["n"]) for name, sql in counts.items()}  # noqa: S608
 
 
-def _sources(ask: _Asker) -> list[Row]:
+def _sources(ask: Asker) -> list[Row]:
     words = "avg(len(string_split(trim(text), ' ')))"
     return ask(
         "SELECT coalesce(a.source, b.source) AS source, coalesce(a.texts, 0) AS left_texts, coalesce(b.texts, 0) AS right_texts, "  # noqa: S608
@@ -180,7 +168,7 @@ def _sources(ask: _Asker) -> list[Row]:
     )
 
 
-def _faults(ask: _Asker) -> list[Row]:
+def _faults(ask: Asker) -> list[Row]:
     """Shares of rows: by guard that objected, by route, by reason of a reject."""
     sides = {
         table: f"SELECT what, count(*) / (SELECT greatest(1, count(*)) FROM rows_{table}) AS share FROM ("  # noqa: S608
@@ -195,7 +183,7 @@ def _faults(ask: _Asker) -> list[Row]:
     )
 
 
-def _examples(ask: _Asker, limit: int) -> list[Row]:
+def _examples(ask: Asker, limit: int) -> list[Row]:
     """The pairs that share fewest words; each with its picture and a sample's AltText."""
     found = ask(
         "SELECT * FROM pairs WHERE left_text != right_text ORDER BY overlap, key, source LIMIT $limit", limit=limit

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from veclip_pipelines.lineage.exposures import times_shown
 from veclip_pipelines.lineage.questions import Question
+from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.schemas import KEPT
 
 Row = dict[str, Any]
@@ -45,16 +44,6 @@ class Trace:
         return not (
             self.rows or self.near or self.engines or self.sets or self.checkpoints or self.scores or self.takedowns
         )
-
-
-@dataclass(frozen=True)
-class Asker:
-    connection: duckdb.DuckDBPyConnection
-
-    def __call__(self, sql: str, **parameters: object) -> list[Row]:
-        cursor = self.connection.execute(sql, parameters)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def forwards(ask: Asker, found: Trace) -> None:

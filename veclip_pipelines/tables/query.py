@@ -9,6 +9,7 @@ No view shows what a takedown took out, whichever files it reads: tombstones are
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -71,9 +72,26 @@ def read_rows(
 ) -> list[dict[str, Any]]:
     """The rows of one query as dictionaries."""
     with connect(warehouse, tables) as connection:
-        cursor = connection.execute(sql, parameters)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return rows_of(connection, sql, parameters)
+
+
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> list[dict[str, Any]]:
+    """The rows of one query on a connection as dictionaries."""
+    cursor = connection.execute(sql, parameters)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks one connection several questions, with their parameters by name."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def __call__(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
+        return rows_of(self.connection, sql, parameters)
 
 
 def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str]) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from veclip_pipelines.tables.query import TAKEN_DOWN
+from veclip_pipelines.tables.query import TAKEN_DOWN, rows_of
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -103,9 +103,7 @@ def _load(connection: duckdb.DuckDBPyConnection, requests: Sequence[Request]) ->
 
 
 def _matches(connection: duckdb.DuckDBPyConnection) -> list[Match]:
-    cursor = connection.execute(_FOUND)
-    names = [column[0] for column in cursor.description or []]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    rows = rows_of(connection, _FOUND)
     captions = dict(connection.execute(_CAPTIONS).fetchall())
     found = []
     for row in rows:

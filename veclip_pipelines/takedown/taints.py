@@ -8,7 +8,7 @@ from typing import Any
 
 from veclip_pipelines.lineage.exposures import times_shown
 from veclip_pipelines.mlflow_tracking import Tracking
-from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.query import read_rows, rows_of
 from veclip_pipelines.tables.schemas import TRAINING_SETS
 from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.takedown_schemas import TAINTS
@@ -55,14 +55,13 @@ def note_taints(
 def _set_rows(warehouse: Warehouse, checkpoint: Mapping[str, Any], hidden: Hidden) -> list[dict[str, Any]]:
     """The samples that are taken out and that the checkpoint's set has, in any file that still lies there."""
     with connect_all(warehouse, [TRAINING_SETS]) as connection:
-        cursor = connection.execute(
+        return rows_of(
+            connection,
             "SELECT sample_id, any_value(image_sha256) AS image_sha256, any_value(texts) AS texts, "
             "any_value(probabilities) AS probabilities, coalesce(any_value(weight), 1.0) AS weight FROM training_sets "
             "WHERE recipe = ? AND set_version = ? AND outcome = 'kept' AND sample_id IN (SELECT unnest(?)) GROUP BY 1 ORDER BY 1",
             [checkpoint["recipe"], checkpoint["set_version"], hidden.sample_ids.to_pylist()],
         )
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _rows(checkpoint: Mapping[str, Any], taken: list[dict[str, Any]], hidden: Hidden) -> list[dict[str, Any]]:
