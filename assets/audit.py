@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.materialisation import OWNERS
+from assets.staleness import Staleness
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
@@ -74,9 +75,11 @@ def audit(
         shards=settings.shards,
         materialised=materialised(context.instance),
     )
+    stale = Staleness(settings, delta_lake.warehouse()).of_what_was_made()
     yield dg.MaterializeResult(
         metadata={
             "findings": len(report.findings),
+            "stale": dg.MetadataValue.json({one.key: list(one.assets) for one in stale}),
             **{f"looked_at/{name}": count for name, count in report.checked.items()},
         }
     )

@@ -7,7 +7,7 @@ from assets.audit import audit_job
 from assets.configuration import configuration_assets
 from assets.events import report_content
 from assets.materialisation import launched_by
-from assets.partitions import CRAWL
+from assets.partitions import CRAWL, CRAWL_ASSETS, RECIPE_ASSETS
 from assets.pruning import prune
 from assets.run_log import refuse_in_flight
 from assets.takedowns import takedown_jobs
@@ -15,8 +15,6 @@ from resources.delta_lake import DeltaLakeResource
 from veclip_pipelines.crawl.drops import check_new, inspect_drop, register_drop
 from veclip_pipelines.crawl.history import retire, roll_back
 
-CRAWL_ASSETS = ("raw_crawl", "concept_captions", "vecap")
-RECIPE_ASSETS = ("training_sets", "checkpoints", "benchmark_scores")
 CONFIGURATION = "configuration"
 CAPTIONS = "captions"
 MODELS = "models"

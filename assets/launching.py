@@ -5,7 +5,7 @@ A run goes through the instance and Dagster's executor, so that the UI's history
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,51 +20,35 @@ from assets.backfills import (
     forget_daemon,
     request_backfill,
 )
-from assets.inputs import (
-    checkpoint_inputs,
-    concept_engine,
-    concept_inputs,
-    fused_concepts,
-    fusion_engine,
-    raw_crawl_inputs,
-    score_inputs,
-    training_set_inputs,
-    vecap_inputs,
-)
+from assets.inputs import concept_engine, fusion_engine
 from assets.jobs import (
     CAPTIONS,
     CONFIGURATION,
-    CRAWL_ASSETS,
     DUPLICATES,
     EXPERIMENT,
     INDEX,
     MODELS,
-    RECIPE_ASSETS,
     REGISTER,
     RETIRE,
     ROLL_BACK,
     SCOREBOARD,
 )
 from assets.materialisation import LAUNCHED_BY_TAG
-from assets.partitions import CRAWL, RECIPE
+from assets.partitions import CRAWL, CRAWL_ASSETS, RECIPE
 from assets.pruning import PRUNE, prunable
 from assets.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, launch_token
 from assets.sensors import detect_configuration_changes
+from assets.staleness import Staleness
 from assets.takedowns import FINISH, TAKE_DOWN
 from resources.home import HomeResource
 from veclip_pipelines.crawl.drops import list_drops
-from veclip_pipelines.crawl.duplicates import duplicates_inputs
-from veclip_pipelines.crawl.policy import crawl_policy
-from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.audit_runs import Materialised
-from veclip_pipelines.lineage.provenance import is_current
 from veclip_pipelines.pruning.files import Prunable, Retention
 from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: The table that each source of a recipe's texts is read from.
-_TABLES = {"alt_text": "raw_crawl", "concept_caption": "concept_captions", "vecap": "vecap"}
 _DEFINITIONS = "veclip_pipelines.definitions"
 _SHIPPED = (
     Path(__file__).parents[1] / "veclip_pipelines/dagster.yaml",
@@ -95,6 +79,7 @@ class Launcher:
 
     Attributes:
         user: who launches; it is written into each run's tags and the provenance.
+        stale: tells what is.
     """
 
     def __init__(self, settings: Settings, warehouse: Warehouse, user: str) -> None:
@@ -102,6 +87,7 @@ class Launcher:
         self._settings = settings
         self._warehouse = warehouse
         self._user = user
+        self.stale = Staleness(settings, warehouse)
         self.instance = dg.DagsterInstance.get()
 
     def register(self, uri: str, crawl_partition: str, *, replace: bool, watch: Watch) -> RunDone:
@@ -134,41 +120,6 @@ class Launcher:
         concept_engine(self._settings, concept_profile)
         fusion_engine(self._settings, fusion_profile)
 
-    def stale_captions(self, partition: str, concept_profile: str, fusion_profile: str) -> list[str]:
-        """The crawl assets of a partition that are stale, each with all that is downstream of it.
-
-        Raises:
-            UsageError: an unknown profile or partition. ModelMissingError: a model that is not installed.
-        """
-        concept, fusion = (
-            concept_engine(self._settings, concept_profile),
-            fusion_engine(self._settings, fusion_profile),
-        )
-        fused = fused_concepts(self._settings, fusion, concept_profile)
-        inputs = {
-            "raw_crawl": lambda: raw_crawl_inputs(self._settings, self._warehouse, partition),
-            "concept_captions": lambda: concept_inputs(self._warehouse, partition, concept),
-            "vecap": lambda: vecap_inputs(self._warehouse, partition, fusion, fused),
-        }
-        return self._stale(CRAWL_ASSETS, partition, inputs)
-
-    def stale_models(self, recipe: str, *, changing: Collection[str] = ()) -> list[str]:
-        """The recipe assets that are stale, each with all that is downstream of it.
-
-        Args:
-            changing: for a plan: the tables of captions that are about to change.
-        """
-        sources = {text.source for text in recipe_catalogue(self._settings).load(recipe).texts}
-        tables = {"raw_crawl", *(_TABLES[source] for source in sources)}
-        if tables & set(changing):
-            return list(RECIPE_ASSETS)
-        inputs = {
-            "training_sets": lambda: training_set_inputs(self._settings, self._warehouse, recipe).versions,
-            "checkpoints": lambda: checkpoint_inputs(training_set_inputs(self._settings, self._warehouse, recipe)),
-            "benchmark_scores": lambda: score_inputs(self._settings, self._warehouse, recipe),
-        }
-        return self._stale(RECIPE_ASSETS, recipe, inputs)
-
     def captions(
         self, partition: str, assets: Sequence[str], concept_profile: str, fusion_profile: str, watch: Watch
     ) -> RunDone:
@@ -181,11 +132,6 @@ class Launcher:
         """Materialises raw_crawl of one partition: all of it, or only the rows rejected for one of these reasons."""
         config = {"ops": {"raw_crawl": {"config": {"retry_reasons": list(retry_reasons)}}}}
         return self._run(INDEX, watch, assets=[dg.AssetKey("raw_crawl")], partition=partition, run_config=config)
-
-    def raw_crawl_is_stale(self, partition: str) -> bool:
-        """Whether a partition's drop or the code that indexes it changed since."""
-        inputs = raw_crawl_inputs(self._settings, self._warehouse, partition)
-        return not is_current(self._warehouse, "raw_crawl", partition, inputs)
 
     def scoreboard(self, watch: Watch) -> RunDone:
         """Writes the scoreboard anew."""
@@ -228,11 +174,6 @@ class Launcher:
         """Removes them."""
         return self._run(PRUNE, watch, run_config={"ops": {"prune_op": {"config": vars(retention)}}})
 
-    def duplicates_are_stale(self) -> bool:
-        """Whether a crawl partition changed since duplicates were looked for."""
-        distance = crawl_policy(self._settings).near_duplicate_distance
-        return not is_current(self._warehouse, "duplicates", "all", duplicates_inputs(self._warehouse, distance))
-
     def duplicates(self, watch: Watch) -> RunDone:
         """Looks for duplicates over all crawl partitions."""
         return self._run(DUPLICATES, watch, assets=[dg.AssetKey("duplicates")])
@@ -272,19 +213,6 @@ class Launcher:
         self.instance.add_dynamic_partitions(RECIPE, [recipe])
         names = ["recipes", *assets] if "training_sets" in assets else list(assets)
         return self._run(MODELS, watch, assets=[dg.AssetKey(name) for name in names], partition=recipe)
-
-    def _stale(
-        self, order: Sequence[str], partition: str, inputs: Mapping[str, Callable[[], dict[str, str]]]
-    ) -> list[str]:
-        for place, asset in enumerate(order):
-            try:
-                current = is_current(self._warehouse, asset, partition, inputs[asset]())
-            except VeclipError:
-                # What it is made from is not there yet: that is found out when it runs, and said there.
-                current = False
-            if not current:
-                return list(order[place:])
-        return []
 
     def _run(
         self,

@@ -12,3 +12,7 @@ RECIPE = "recipe"
 
 crawl_partitions = dg.DynamicPartitionsDefinition(name=CRAWL)
 recipe_partitions = dg.DynamicPartitionsDefinition(name=RECIPE)
+
+#: Assets with a partition for each crawl partition, and for each recipe, upstream first.
+CRAWL_ASSETS = ("raw_crawl", "concept_captions", "vecap")
+RECIPE_ASSETS = ("training_sets", "checkpoints", "benchmark_scores")

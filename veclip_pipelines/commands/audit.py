@@ -21,7 +21,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the whole warehouse: counts, captions, training sets, checkpoints, scores, files, takedowns, runs. Exit 1 on a finding."""
-    settings = context.settings()
+    settings, launcher = context.settings(), context.launcher()
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
     found = look(
         context.warehouse(),
@@ -30,16 +30,21 @@ def audit(
         rebuild=rebuild,
         seed=seed,
         shards=settings.shards,
-        materialised=context.launcher().materialised(),
+        materialised=launcher.materialised(),
     )
+    stale = launcher.stale.of_what_was_made()
     if as_json:
-        print_json(dataclasses.asdict(found))
+        print_json({**dataclasses.asdict(found), "stale": [dataclasses.asdict(one) for one in stale]})
     else:
         checked: list[list[object]] = [[CHECKS[name], count] for name, count in found.checked.items()]
         print_rows("Checked", ("check", "looked at"), checked, numbers=("looked at",))
         if found.findings:
             rows: list[list[object]] = [[item.check, item.where, item.what] for item in found.findings]
             print_rows("Findings", ("check", "where", "what"), rows)
+        if stale:
+            print_rows(
+                "Stale, which is no finding", ("key", "assets"), [[one.key, ", ".join(one.assets)] for one in stale]
+            )
         say(f"{len(found.findings)} findings")
     if found.findings:
         raise typer.Exit(1)

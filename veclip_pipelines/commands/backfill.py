@@ -86,7 +86,7 @@ def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, f
     selected = launcher.select(select, _ORDER)
     todo: dict[str, list[str]] = {}
     for key in keys:
-        for asset in launcher.stale_captions(key, concept, fusion):
+        for asset in launcher.stale.captions(key, concept, fusion):
             if asset in selected:
                 todo.setdefault(asset, []).append(key)
     return todo

@@ -44,7 +44,7 @@ def experiment(
             assert key is not None
             if drop.name != OF_CAPTIONER:
                 partitions.append(key)
-            elif launcher.raw_crawl_is_stale(key):
+            elif launcher.stale.raw_crawl(key):
                 # Only its own texts are wanted: nobody captions what the captioner was taught on.
                 with ProgressBoard() as board:
                     context.require_success(launcher.index(key, [], board.add(f"crawl partition {key}", 2)))

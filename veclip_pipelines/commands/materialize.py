@@ -88,9 +88,9 @@ def plan(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
 ) -> list[Work]:
     """What is stale now. A recipe counts as stale where a table that its set is made from is about to change."""
-    work = [Work(key, False, tuple(launcher.stale_captions(key, concept, fusion))) for key in partitions]
+    work = [Work(key, False, tuple(launcher.stale.captions(key, concept, fusion))) for key in partitions]
     changing = {asset for item in work for asset in item.assets}
-    work += [Work(name, True, tuple(launcher.stale_models(name, changing=changing))) for name in recipes]
+    work += [Work(name, True, tuple(launcher.stale.models(name, changing=changing))) for name in recipes]
     return [item for item in work if item.assets]
 
 
@@ -113,13 +113,13 @@ def bring_up_to_date(
         done: dict[str, RunDone] = {}
         # One after the other: two execute_job in threads of one process deadlock in Dagster's logging (tried).
         for key in partitions:
-            if stale := launcher.stale_captions(key, concept, fusion):
+            if stale := launcher.stale.captions(key, concept, fusion):
                 watch = board.add(f"crawl partition {key}", _steps(stale))
                 done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, watch)
-        if partitions and launcher.duplicates_are_stale():
+        if partitions and launcher.stale.duplicates():
             done["duplicates"] = launcher.duplicates(board.add("duplicates", _steps(["duplicates"])))
         for name in recipes:
-            if stale := launcher.stale_models(name):
+            if stale := launcher.stale.models(name):
                 watch = board.add(f"recipe {name}", _steps(stale))
                 done[f"recipe {name}"] = launcher.models(name, stale, watch)
         if any(what.startswith("recipe ") and run.success for what, run in done.items()):
