@@ -56,10 +56,10 @@ def _from_rows(ask: Asker, found: Trace, limit: int) -> None:
             "image_sha256 IN (SELECT image_sha256 FROM concept_captions WHERE text = $v)",
             "sample_id IN (SELECT sample_id FROM vecap WHERE text = $v)",
         ]
-    ask("CREATE TEMP TABLE asked (sample_id VARCHAR, image_sha256 VARCHAR, crawl_partition VARCHAR, outcome VARCHAR)")
+    ask("CREATE TEMP TABLE asked (sample_id VARCHAR, crawl_partition VARCHAR, outcome VARCHAR)")
     for condition in conditions:
         ask(
-            f"INSERT INTO asked SELECT sample_id, image_sha256, crawl_partition, outcome FROM raw_crawl WHERE {condition}",  # noqa: S608
+            f"INSERT INTO asked SELECT sample_id, crawl_partition, outcome FROM raw_crawl WHERE {condition}",  # noqa: S608
             v=value,
         )
     ask("CREATE OR REPLACE TEMP TABLE asked AS SELECT DISTINCT * FROM asked")
@@ -85,14 +85,19 @@ def _from_rows(ask: Asker, found: Trace, limit: int) -> None:
 def _samples(ask: Asker, limit: int) -> list[Row]:
     """The first rows with their captions, fusions and what the training sets have of them."""
     columns = ", ".join(_SHOWN)
-    samples = ask(
-        f"SELECT {columns} FROM raw_crawl WHERE sample_id IN "  # noqa: S608
-        "(SELECT sample_id FROM asked ORDER BY outcome, sample_id LIMIT $limit) "
-        "AND crawl_partition IN (SELECT crawl_partition FROM asked) "
-        "AND (sample_id, crawl_partition) IN (SELECT (sample_id, crawl_partition) FROM asked) "
-        "ORDER BY outcome, sample_id LIMIT $limit",
+    # The few values themselves: what is joined with a table is not looked up in the files' filters.
+    first = ask(
+        "SELECT sample_id, crawl_partition FROM asked ORDER BY outcome, sample_id, crawl_partition LIMIT $limit",
         limit=limit,
     )
+    wanted = {(row["sample_id"], row["crawl_partition"]) for row in first}
+    found = ask(
+        f"SELECT {columns} FROM raw_crawl WHERE sample_id IN (SELECT unnest($ids)) AND crawl_partition IN (SELECT unnest($keys)) "  # noqa: S608
+        "ORDER BY outcome, sample_id, crawl_partition",
+        ids=sorted({sample for sample, _ in wanted}),
+        keys=sorted({key for _, key in wanted}),
+    )
+    samples = [row for row in found if (row["sample_id"], row["crawl_partition"]) in wanted][:limit]
     pictures, ids = (sorted({row[name] for row in samples if row[name]}) for name in ("image_sha256", "sample_id"))
     texts = (
         "text, engine_text, route, outcome, reason, detail, faults, attempts, finish_reason, engine_id, crawl_partition"
