@@ -153,8 +153,9 @@ def condition_of(question: Question) -> Iterator[str]:
         case Kind.DOMAIN:
             # In one pass: nothing of this is looked up in filters, and what is read of a row beside it is read once.
             at = "{0} = $v OR ends_with({0}, '.' || $v)"
-            final = f"final_url IS NOT NULL AND ({at.format(_FINAL_HOST)})"
-            yield f"{at.format('url_host')} OR {at.format('page_host')} OR ({final})"
+            exactly = " OR ".join(at.format(host) for host in ("url_host", "page_host", _FINAL_HOST))
+            # Almost no host passes the first, so the second is worked out for almost none.
+            yield f"(ends_with(url_host, $v) OR ends_with(page_host, $v) OR final_url IS NOT NULL) AND ({exactly})"
         case Kind.TEXT:
             yield from ("alt_text = $v", "alt_text_raw = $v")
         case Kind.PARTITION:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -117,8 +118,9 @@ def claim_file(
     try:
         filesystem.create_dir(target.rpartition("/")[0], recursive=True)
         with pq.ParquetWriter(
-            scratch, rows.schema, filesystem=filesystem, compression="zstd", bloom_filter_options=_filters(spec)
-        ) as writer:
+            scratch, rows.schema, filesystem=filesystem, compression="zstd", use_dictionary=_with_dictionary(spec),
+            bloom_filter_options=_filters(spec),
+        ) as writer:  # fmt: skip
             count = 0
             for part in [rows] if isinstance(rows, pa.Table) else rows:
                 writer.write(part, _ROW_GROUP)
@@ -139,6 +141,20 @@ def claim_file(
 def _filters(spec: TableSpec) -> dict[str, dict[str, float]] | None:
     """A filter for each column that is looked up: with it a query reads one group of rows of the hundreds that there are."""
     return {column: {"ndv": _ROW_GROUP, "fpp": 0.01} for column in spec.lookups} or None
+
+
+@cache
+def _leaves(schema: pa.Schema) -> tuple[str, ...]:
+    """Paths of a schema's columns as Parquet has them, those of lists and structs in full."""
+    sink = pa.BufferOutputStream()
+    pq.ParquetWriter(sink, schema).close()
+    columns = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+    return tuple(columns.column(number).path for number in range(len(columns)))
+
+
+def _with_dictionary(spec: TableSpec) -> list[str]:
+    """All columns but those that are looked up: their values are all others, and a dictionary of them is read for nothing."""
+    return [path for path in _leaves(spec.file_schema) if path not in spec.lookups]
 
 
 def _put_in_place(scratch: str, target: str) -> bool:
