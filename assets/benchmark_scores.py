@@ -17,7 +17,7 @@ from veclip_pipelines.evaluation.models import ModelSource
 from veclip_pipelines.evaluation.scoring import CODE_VERSION, score
 from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.tables.commit import append_new
-from veclip_pipelines.tables.schemas import BENCHMARK_SCORES
+from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.training.checkpoint import find_checkpoint
 
 

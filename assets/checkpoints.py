@@ -14,7 +14,7 @@ from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
 from veclip_pipelines.settings import Settings
-from veclip_pipelines.tables.schemas import CHECKPOINTS
+from veclip_pipelines.tables.training_schemas import CHECKPOINTS
 from veclip_pipelines.training.checkpoint import CODE_VERSION, CheckpointTask, find_checkpoint
 from veclip_pipelines.training.loader import LoaderSettings
 from veclip_pipelines.training.ranks import train_checkpoint

@@ -16,7 +16,8 @@ from assets.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.lineage.provenance import latest
 from veclip_pipelines.mixing.training_set import set_version_of
-from veclip_pipelines.tables.schemas import KEPT, TABLES
+from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.texts import is_file_name
 

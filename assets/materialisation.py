@@ -13,7 +13,7 @@ from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import REJECTED
+from veclip_pipelines.tables.shared_columns import REJECTED
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -11,7 +11,8 @@ from veclip_pipelines.engines.profiles import GuardPolicy
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, KEPT, RAW_CRAWL
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 

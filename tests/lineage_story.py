@@ -19,16 +19,9 @@ from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import (
-    BENCHMARK_SCORES,
-    CHECKPOINTS,
-    CONCEPT_CAPTIONS,
-    CRAWL_DROPS,
-    ENGINES,
-    RAW_CRAWL,
-    VECAP,
-)
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, CRAWL_DROPS, ENGINES, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.exposure import write_exposure
 from veclip_pipelines.training.loop import plan_of

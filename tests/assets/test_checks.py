@@ -28,8 +28,9 @@ from veclip_pipelines.mixing.training_set import set_version_of
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import connect, read_rows
-from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CONCEPT_CAPTIONS, TRAINING_SETS, VECAP
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, VECAP
 from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 KEY = "crawl-1"

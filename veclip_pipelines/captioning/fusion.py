@@ -24,7 +24,8 @@ from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import KEPT, VECAP
+from veclip_pipelines.tables.schemas import VECAP
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.texts import descriptive_part
 

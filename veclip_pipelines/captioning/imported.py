@@ -14,7 +14,8 @@ from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.fanout import Runner
-from veclip_pipelines.tables.schemas import KEPT, VECAP
+from veclip_pipelines.tables.schemas import VECAP
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -26,7 +26,7 @@ from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file, table_of, write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -21,7 +21,8 @@ from veclip_pipelines.tables.bands import banded
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import DUPLICATE_PAIRS, DUPLICATES, KEPT, RAW_CRAWL
+from veclip_pipelines.tables.schemas import DUPLICATE_PAIRS, DUPLICATES, RAW_CRAWL
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = "duplicates.1"

@@ -23,7 +23,8 @@ from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file
 from veclip_pipelines.tables.query import TAKEN_DOWN
-from veclip_pipelines.tables.schemas import RAW_CRAWL, REJECTED
+from veclip_pipelines.tables.schemas import RAW_CRAWL
+from veclip_pipelines.tables.shared_columns import REJECTED
 from veclip_pipelines.tables.takedown_rules import read_rules
 
 

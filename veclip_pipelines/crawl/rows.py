@@ -17,7 +17,8 @@ from veclip_pipelines.fanout import stop_if_cancelled
 from veclip_pipelines.languages import language_of
 from veclip_pipelines.pictures import PictureError, examine
 from veclip_pipelines.tables.query import TAKEN_DOWN
-from veclip_pipelines.tables.schemas import KEPT, RAW_CRAWL, REJECTED
+from veclip_pipelines.tables.schemas import RAW_CRAWL
+from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
 from veclip_pipelines.tables.takedown_rules import Rules
 from veclip_pipelines.texts import clean_alt_text, flags_of, storable
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from veclip_pipelines.shards import ByteRange
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.pins import pinned_connection
-from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.takedown_schemas import EXPORTS
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -18,8 +18,9 @@ from veclip_pipelines.lineage.auditing import Audited, Finding
 from veclip_pipelines.mixing.training_set import rebuild_content
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.query import content_version
-from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES, TRAINING_SETS
+from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES
 from veclip_pipelines.tables.standings import Standing, connect_all, standings
+from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: A file that nothing names yet may be of a run that is at work.

@@ -10,7 +10,7 @@ from veclip_pipelines.crawl.rows import sample_id_of
 from veclip_pipelines.lineage.auditing import Audited, Finding
 from veclip_pipelines.pictures import PictureError, examine
 from veclip_pipelines.shards import ByteRange, read_range
-from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.texts import clean_alt_text
 
 

@@ -13,7 +13,8 @@ from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import rows_of, view_of_files
-from veclip_pipelines.tables.schemas import KEPT, TABLES
+from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 

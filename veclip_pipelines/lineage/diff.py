@@ -8,7 +8,7 @@ from typing import Any
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.tables.query import Asker, connect
-from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from veclip_pipelines.tables.bands import banded
 from veclip_pipelines.tables.pins import pinned_connection
-from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -17,7 +17,9 @@ from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_table, read_pins, write_pins
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, KEPT, RAW_CRAWL, TRAINING_SETS, VECAP
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.shared_columns import KEPT
+from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.uids import uids_version
 

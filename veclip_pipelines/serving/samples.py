@@ -7,7 +7,7 @@ from typing import Any
 
 from veclip_pipelines.shards import ByteRange, read_ranges
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _CAPTION_TABLES = ["raw_crawl", "concept_captions", "vecap", "provenance"]

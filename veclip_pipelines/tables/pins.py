@@ -16,8 +16,9 @@ import duckdb
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.tables.commit import append_new, files_of
 from veclip_pipelines.tables.query import connect, read_rows, view_of_files
-from veclip_pipelines.tables.schemas import SET_PINS, TABLES
+from veclip_pipelines.tables.schemas import TABLES
 from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.training_schemas import SET_PINS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

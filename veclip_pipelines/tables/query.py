@@ -16,7 +16,8 @@ import duckdb
 import pyarrow as pa
 
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.schemas import REJECTED, TABLES
+from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.tables.shared_columns import REJECTED
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.takedown_schemas import TOMBSTONES
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse

@@ -15,8 +15,10 @@ from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.mixing.training_set import set_version_of
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, KEPT, RAW_CRAWL, TRAINING_SETS, VECAP
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -21,16 +21,10 @@ from veclip_pipelines.tables.commit import files_of, partition_files, replace_pa
 from veclip_pipelines.tables.data_files import DataFile, claim_file, table_of, write_file
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import TAKEN_DOWN, content_version, read_rows, view_of_files
-from veclip_pipelines.tables.schemas import (
-    CONCEPT_CAPTIONS,
-    DUPLICATES,
-    RAW_CRAWL,
-    SET_PINS,
-    TRAINING_SETS,
-    VECAP,
-)
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.standings import FoundFile, Standing, standings
+from veclip_pipelines.tables.training_schemas import SET_PINS, TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: The tables that hold pictures' pointers and texts, in the order in which they are made from one another.

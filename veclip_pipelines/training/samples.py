@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from veclip_pipelines.shards import ByteRange
 from veclip_pipelines.tables.pins import pinned_connection
-from veclip_pipelines.tables.schemas import KEPT
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _ROWS = 16_384

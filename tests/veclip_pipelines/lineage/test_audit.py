@@ -22,7 +22,8 @@ from veclip_pipelines.lineage.provenance import Provenance, record
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.carrying_out import carry_out
 from veclip_pipelines.takedown.register import register

@@ -26,8 +26,9 @@ from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.pins import pinned_files, read_pins
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, TRAINING_SETS, VECAP
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.uids import read_uids, write_uids
 

@@ -27,7 +27,7 @@ from veclip_pipelines.serving.lineage_picture import boxes_of, lineage_svg
 from veclip_pipelines.serving.report_page import report_page
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import TRAINING_SETS
+from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.carrying_out import carry_out
 from veclip_pipelines.takedown.register import register

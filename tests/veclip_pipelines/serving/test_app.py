@@ -19,7 +19,8 @@ from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import append_new, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import BENCHMARK_SCORES, CHECKPOINTS, VECAP
+from veclip_pipelines.tables.schemas import VECAP
+from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'

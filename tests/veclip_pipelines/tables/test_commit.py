@@ -13,7 +13,8 @@ from veclip_pipelines.errors import CommitConflictError, VeclipError
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, ENGINES, KEPT
+from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, ENGINES
+from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 PARTITION = {"crawl_partition": "p1", "engine_id": "e1"}

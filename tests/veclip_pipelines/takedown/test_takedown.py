@@ -25,8 +25,9 @@ from veclip_pipelines.lineage.tree import tree_of
 from veclip_pipelines.serving.takedown_page import takedown_page
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL, TRAINING_SETS
+from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.standings import all_files
+from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.carrying_out import carry_out, unfinished
 from veclip_pipelines.takedown.matching import find_matches
