@@ -84,7 +84,9 @@ def main() -> None:
         veclip = [sys.executable, "-m", "veclip_pipelines.cli"]
         drop = write_drop(Path(folder) / "shapes-2026-11", entries())
         subprocess.run([*veclip, "crawl", "add", str(drop)], env=env, check=True)
-        subprocess.run([*veclip, "materialize", "--partition", "shapes-2026-11"], env=env, check=True)
+        subprocess.run(
+            [*veclip, "materialize", "--partition", "shapes-2026-11", "--recipe", "mixed"], env=env, check=True
+        )
         ui = subprocess.Popen(
             [*veclip, "ui", "--port", "3456", "--mlflow-port", "0"], env=env, stdout=subprocess.PIPE, text=True
         )
@@ -105,6 +107,8 @@ def main() -> None:
                 shoot(page, f"{pages}/partitions/shapes-2026-11", images / "preview.png", "concept caption")
                 shoot(page, f"{pages}/partitions/shapes-2026-11/guards/vecap", images / "guards.png", "the engine said")
                 shoot(page, f"{pages}/partitions/shapes-2026-11/rejects", images / "rejects.png", "examples")
+                page.goto(f"{pages}/reports/mixed")
+                page.locator("img.plot").first.screenshot(path=images / "card-lineage.png")
                 browser.close()
         finally:
             ui.send_signal(signal.SIGINT)
