@@ -6,6 +6,7 @@ After each change the tables (veclip materialize --dry-run), Dagster's own marks
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,6 +153,11 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     # A takedown: both copies of the picture go, captions are in line again by themselves, what was mixed is stale.
     exported = tmp_path / "export"
     cluster.veclip("export", "mixed", str(exported))
+    card = tmp_path / "card.html"
+    cluster.veclip("report", "mixed", "--html", str(card), "--samples", "100", "--mlflow")
+    assert TELLING in html.unescape(card.read_text("utf-8"))
+    logged = list((cluster.settings.home / "mlflow" / "artifacts").rglob("report/*"))
+    assert {path.name for path in logged} == {"report.html", "croissant.json"}
     engines_before = counts(cluster)
     done = cluster.veclip(
         "takedown", "apply", "https://photos.example/2.png", "--yes", "--reason", "asked", "--keep-days", "0", "--json"
@@ -159,6 +165,8 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     report = json.loads(done.stdout)
     assert (report["samples"], report["pictures"], report["is_finished"]) == (2, 1, True)
     assert {taint["recipe"] for taint in report["taints"]} == set(RECIPES)
+    assert not card.exists()
+    assert all(path.exists() for path in logged)
     assert all(taint["seen"] > 0 for taint in report["taints"])
     assert stale(cluster) == dict.fromkeys(RECIPES, RECIPE_ASSETS)
     # Dagster marks what has an input that changed; scores follow when there is a new checkpoint.

@@ -107,6 +107,8 @@ def verify(warehouse: Warehouse, settings: Settings, takedown_id: str | None = N
 def places(warehouse: Warehouse, settings: Settings) -> Iterator[str]:
     """All files that are looked into, each once."""
     roots = [warehouse.root, settings.shards, str(settings.home), str(settings.dagster_home), str(settings.checkpoints)]
+    if settings.mlflow_tracking_uri.startswith("sqlite:///"):
+        roots.append(str(Path(settings.mlflow_tracking_uri.removeprefix("sqlite:///")).parent))
     roots += [row["uri"] for row in read_rows(warehouse, "SELECT DISTINCT uri FROM exports", tables=["exports"])]
     roots += [drop.uri for drop in list_drops(warehouse, retired=True)]
     seen: set[str] = set()
