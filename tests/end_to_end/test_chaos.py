@@ -1,7 +1,7 @@
 """SIGKILL to a worker, the command line's process, Dagster's run process and the scheduler, at random moments of a partition.
 
 Whatever was hit and when: after a rerun the tables equal those of a run that nothing disturbed, row by row, and no batch that
-was finished has run again. Two moments each; ``make test-full`` takes twenty (VECLIP_TEST_FULL=1).
+was finished has run again. One moment each; ``make test-full`` takes twenty (VECLIP_TEST_FULL=1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 FULL = bool(os.environ.get("VECLIP_TEST_FULL"))
-MOMENTS = 20 if FULL else 2
+MOMENTS = 20 if FULL else 1
 PICTURES = 40
 _SECONDS = 150
 _CAPTIONS = ("concept_captions", "vecap")
