@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from veclip_pipelines.crawl.drops import list_drops
@@ -80,9 +81,9 @@ def carry_out(
     rewritten: list[Rewritten] = []
     for spec in CONTENT:
         held = {place.removeprefix(f"{spec.name}/") for place in _held(work)}
-        done = rewrite_table(warehouse, spec, hidden, held=held, run_id=run_id)
-        work.write_all(_told(done))
-        rewritten += done
+        # Written down before it is done: killed in between, the rerun finds less to take out, and the report must not.
+        announce = partial(_announce, work)
+        rewritten += rewrite_table(warehouse, spec, hidden, held=held, run_id=run_id, announce=announce)
     sets = rewrite_pins(warehouse, rewritten, hidden, run_id=run_id)
     work.write_all(
         {
@@ -144,16 +145,22 @@ def _held(work: Work) -> set[str]:
     return {row["place"] for row in rows}
 
 
-def _told(rewritten: Sequence[Rewritten]) -> list[dict[str, Any]]:
-    counts: dict[str, int] = {}
-    for one in rewritten:
-        if one.new is not None:
-            place = f"{one.spec.name}/{one.file.path.rpartition('/')[0]}".rstrip("/")
-            counts[place] = counts.get(place, 0) + one.rows
-    return [
+def _announce(work: Work, places: Mapping[str, int]) -> None:
+    """Writes down the rows that are taken out of each place; of one that is written down already never fewer."""
+    known = {
+        row["place"]: row["count"]
+        for row in read_rows(
+            work.warehouse,
+            "SELECT place, count FROM erasures WHERE takedown_id = ? AND step = 'table'",
+            [work.takedown.takedown_id],
+            tables=["erasures"],
+        )
+    }
+    work.write_all(
         {"step": "table", "place": place, "state": "removed", "what": "rows taken out", "count": rows}
-        for place, rows in counts.items()
-    ]
+        for place, rows in places.items()
+        if rows > known.get(place, 0)
+    )
 
 
 def _sets(work: Work) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,13 @@ def _counts(warehouse: Warehouse, spec: TableSpec, paths: Sequence[str], hidden:
 
 
 def rewrite_table(
-    warehouse: Warehouse, spec: TableSpec, hidden: Hidden, *, held: Collection[str], run_id: str
+    warehouse: Warehouse,
+    spec: TableSpec,
+    hidden: Hidden,
+    *,
+    held: Collection[str],
+    run_id: str,
+    announce: Callable[[Mapping[str, int]], None],
 ) -> list[Rewritten]:
     """Writes each present or pinned file anew without the rows, and commits partition by partition.
 
@@ -118,6 +124,7 @@ def rewrite_table(
 
     Args:
         held: earlier contents that nothing names any more, and that stay for now, too.
+        announce: told the rows that are about to be taken out, by place, before anything is changed.
 
     Raises:
         CommitConflictError: another run changes a partition at the same time; run it again.
@@ -125,6 +132,12 @@ def rewrite_table(
     rewritten = []
     names = dict(files_with(warehouse, spec, hidden))
     present = {file.path: file for file in files_of(warehouse.open(spec), {})}
+    places: dict[str, int] = {}
+    for found, rows in names.items():
+        if found.standings & {Standing.CURRENT, Standing.PINNED}:
+            place = f"{spec.name}/{found.path.rpartition('/')[0]}".rstrip("/")
+            places[place] = places.get(place, 0) + rows
+    announce(places)
     for found, rows in names.items():
         new = None
         if found.standings & {Standing.CURRENT, Standing.PINNED}:

@@ -67,7 +67,7 @@ STATE = {
     "taints": "SELECT * FROM taints ORDER BY ALL",
     "tombstones": "SELECT * FROM tombstones ORDER BY ALL",
     "provenance": "SELECT asset, partition, inputs, data_version, rows_kept, rows_rejected FROM provenance ORDER BY ALL",
-    "erasures": "SELECT step, place, state, count FROM erasures WHERE step <> 'old_file' ORDER BY ALL",
+    "erasures": "SELECT step, place, state, count FROM erasures WHERE step NOT IN ('old_file', 'export') ORDER BY ALL",
 }
 
 
