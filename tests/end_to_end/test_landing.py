@@ -19,7 +19,7 @@ from veclip_pipelines.tables.query import read_rows
 
 pytestmark = pytest.mark.slow
 
-#: A run takes some three seconds to start: CI has time for fifty of them, make test-full for all.
+#: A run takes some three seconds to start: CI has time for twenty of them, make test-full for all.
 DROPS = 200 if os.environ.get("VECLIP_TEST_FULL") else 20
 CARRIED = 10
 
