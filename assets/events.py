@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import dagster as dg
 
 _DATA_VERSION = "dagster/data_version"
-_INPUT_VERSION, _INPUT_POINTER = "dagster/input_data_version/", "dagster/input_event_pointer/"
+_INPUT_VERSION, INPUT_POINTER = "dagster/input_data_version/", "dagster/input_event_pointer/"
 
 
 def report_content(
@@ -32,8 +32,8 @@ def report_content(
     pointers = dict(tags)
     for upstream in renewed:
         record = _latest(instance, upstream, partition)
-        if record is not None and f"{_INPUT_POINTER}{upstream}" in tags:
-            tags[f"{_INPUT_POINTER}{upstream}"] = str(record.storage_id)
+        if record is not None and f"{INPUT_POINTER}{upstream}" in tags:
+            tags[f"{INPUT_POINTER}{upstream}"] = str(record.storage_id)
             tags[f"{_INPUT_VERSION}{upstream}"] = _tags(record).get(_DATA_VERSION, "")
     if before == data_version and tags == pointers:
         return

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
+from assets.events import INPUT_POINTER
 from assets.materialisation import launched_by
 from assets.run_log import runs_in_flight
 from resources.delta_lake import DeltaLakeResource
@@ -19,7 +20,6 @@ from veclip_pipelines.tables.run_schemas import RUNS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 PRUNE = "prune"
-_POINTER = "dagster/input_event_pointer/"
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 #: Runs that are written down in one commit, and then deleted.
 _AT_ONCE = 200
@@ -64,8 +64,8 @@ def _needed(instance: dg.DagsterInstance) -> set[str]:
             needed.add(record.event_log_entry.run_id)
             event = record.event_log_entry.asset_materialization
             for tag, value in ((event.tags or {}) if event else {}).items():
-                if tag.startswith(_POINTER) and value.isdecimal():
-                    pointed.setdefault(tag.removeprefix(_POINTER), set()).add(int(value))
+                if tag.startswith(INPUT_POINTER) and value.isdecimal():
+                    pointed.setdefault(tag.removeprefix(INPUT_POINTER), set()).add(int(value))
     for upstream, ids in pointed.items():
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey.from_user_string(upstream), storage_ids=sorted(ids))
         records = instance.fetch_materializations(wanted, limit=len(ids)).records

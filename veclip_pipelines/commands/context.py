@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from veclip_pipelines.commands.console import describe_failure
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -40,6 +41,14 @@ def launcher() -> Launcher:
 def user() -> str:
     """Who launches: user and machine."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def write_page(target: Path, page: str, recipe: str = "", set_version: str = "") -> Path:
+    """Writes a page with pictures and texts in it, noted before it is there: what is taken down later goes out of it, too."""
+    place = target.expanduser().resolve()
+    note_page(warehouse(), str(place), user(), recipe, set_version)
+    place.write_text(page, "utf-8")
+    return place
 
 
 def require_success(done: RunDone | None) -> None:

@@ -10,7 +10,6 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
-from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.lineage.diff import EXAMPLES
 from veclip_pipelines.lineage.diff import diff as compare
 
@@ -28,9 +27,7 @@ def diff(
     if html is not None:
         from veclip_pipelines.serving.trace_page import diff_page
 
-        target = html.expanduser().resolve()
-        note_page(warehouse, str(target), context.user())
-        target.write_text(diff_page(warehouse, found), "utf-8")
+        context.write_page(html, diff_page(warehouse, found))
     if as_json:
         return print_json(dataclasses.asdict(found))
     say(f"{found.kind}: {found.left} (left) and {found.right} (right)")

@@ -37,17 +37,16 @@ def prune(
     else:
         _show(found)
     if dry_run or not found:
-        return (
-            None
-            if as_json
-            else say(f"{len(found)} things would go; nothing was changed" if found else "nothing to prune")
-        )
+        if not as_json:
+            say(f"{len(found)} things would go; nothing was changed" if found else "nothing to prune")
+        return
     if not yes and not typer.confirm(f"Remove these {len(found)}?", err=as_json):
         raise UsageError("nothing was changed")
     with ProgressBoard(err if as_json else out) as board:
         done = launcher.prune(retention, board.add("pruning", 1))
     context.require_success(done)
-    return None if as_json else say("pruned")
+    if not as_json:
+        say("pruned")
 
 
 def _show(found: list[Prunable]) -> None:

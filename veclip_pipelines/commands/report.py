@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -12,7 +13,6 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.lineage.graph import find_subject
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.reporting.card import Card, card_json, data_card
@@ -43,10 +43,7 @@ def report(
     if html is not None:
         from veclip_pipelines.serving.report_page import report_page
 
-        target = html.expanduser().resolve()
-        # Before it is written: what is taken down later is taken out of there, too.
-        note_page(warehouse, str(target), context.user(), subject.recipe, subject.set_version)
-        target.write_text(report_page(warehouse, card), "utf-8")
+        target = context.write_page(html, report_page(warehouse, card), subject.recipe, subject.set_version)
         if not as_json:
             say(f"data card of {subject.name}: {target}")
     if croissant is not None:
@@ -76,7 +73,7 @@ def _log(warehouse: Warehouse, card: Card) -> None:
         raise UsageError(f"nothing was trained on {card.subject.name} yet: there is no MLflow run to keep it beside")
     settings = context.settings()
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
-    bare = data_card(warehouse, card.subject, samples=0)
+    bare = dataclasses.replace(card, samples=())
     with tempfile.TemporaryDirectory(prefix="veclip-report-") as scratch:
         (Path(scratch) / "report.html").write_text(report_page(warehouse, bare), "utf-8")
         (Path(scratch) / "croissant.json").write_text(_croissant(warehouse, bare), "utf-8")

@@ -12,7 +12,6 @@ from rich.tree import Tree
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import out, print_json, printable, say
-from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.lineage.questions import Kind, understand
 from veclip_pipelines.lineage.trace import trace as follow
 from veclip_pipelines.lineage.tree import Branch, as_json, tree_of
@@ -39,9 +38,7 @@ def trace(
     if html is not None:
         from veclip_pipelines.serving.trace_page import standalone_page
 
-        target = html.expanduser().resolve()
-        note_page(warehouse, str(target), context.user())
-        target.write_text(standalone_page(warehouse, found), "utf-8")
+        context.write_page(html, standalone_page(warehouse, found))
     if as_json_:
         print_json(as_json(found))
     elif found.is_empty():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,7 +61,8 @@ def prunable_files(
     """All files that may go. What a training set pins is never among them, nor what a takedown holds until its own time."""
     moment = now or datetime.now(UTC)
     scratch = moment - timedelta(hours=retention.scratch_hours)
-    found = [one for spec in TABLES.values() for one in _data_files(warehouse, spec, moment, retention)]
+    held = _held(warehouse)
+    found = [one for spec in TABLES.values() for one in _data_files(warehouse, spec, held, moment, retention)]
     found += _staging(warehouse.root, (".tmp",), scratch)
     found += _staging(f"{warehouse.root}/{PLANS}", ("",), scratch)
     found += [
@@ -80,8 +81,9 @@ def remove_files(found: Sequence[Prunable]) -> None:
             remove(one.place)
 
 
-def _data_files(warehouse: Warehouse, spec: TableSpec, moment: datetime, retention: Retention) -> Iterator[Prunable]:
-    held = _held(warehouse)
+def _data_files(
+    warehouse: Warehouse, spec: TableSpec, held: Collection[str], moment: datetime, retention: Retention
+) -> Iterator[Prunable]:
     replaced = _replaced(warehouse, spec)
     for file in standings(warehouse, spec):
         if not file.standings <= {Standing.ORPHAN, Standing.EARLIER} or f"{spec.name}/{file.path}" in held:

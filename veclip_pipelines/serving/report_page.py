@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from veclip_pipelines.evaluation.scoreboard import HEADLINES
 from veclip_pipelines.reporting.card import Card
 from veclip_pipelines.serving.lineage_picture import lineage_svg
 from veclip_pipelines.serving.trace_page import environment, inline_pictures
@@ -23,7 +22,7 @@ def render(card: Card, lineage: str, pictures: Mapping[str, str]) -> str:
     figures = {name: {row["of"]: row["value"] for row in card.figures if row["figure"] == name} for name in _FIGURES}
     sources = sorted({of for name in _FIGURES for of in figures[name]})
     return environment().get_template("report.html").render(
-        card=card, lineage=lineage, pictures=pictures, figures=figures, names=_FIGURES, sources=sources, headlines=HEADLINES
+        card=card, lineage=lineage, pictures=pictures, figures=figures, names=_FIGURES, sources=sources
     )  # fmt: skip
 
 
