@@ -4,7 +4,7 @@ import itertools
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -71,14 +71,16 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 def partitions_in_flight(instance: dg.DagsterInstance) -> dict[str, str]:
     """Partition key of each run that has not ended, with the run's id."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.QUEUED]))
-    return {run.tags[_PARTITION_TAG]: run.run_id for run in runs if _PARTITION_TAG in run.tags}
+    return {run.tags[_PARTITION_TAG]: run.run_id for run in _in_flight(instance) if _PARTITION_TAG in run.tags}
 
 
 def runs_in_flight(instance: dg.DagsterInstance, *, but: str) -> set[str]:
     """Runs that have not ended, but for one."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.QUEUED]))
-    return {run.run_id for run in runs} - {but}
+    return {run.run_id for run in _in_flight(instance)} - {but}
+
+
+def _in_flight(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.QUEUED]))
 
 
 def refuse_in_flight(instance: dg.DagsterInstance, partition: str, *, but: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.provenance import RETIRED
-from veclip_pipelines.lineage.questions import Kind, understand
+from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, understand
 from veclip_pipelines.mixing.training_set import set_version_of
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -95,22 +95,17 @@ def find_subject(warehouse: Warehouse, what: str, *, files: bool = True) -> Subj
         UsageError: it is neither.
     """
     question = understand(warehouse, what, files=files)
-    if question.kind is Kind.CHECKPOINT:
-        rows = read_rows(
-            warehouse,
-            "SELECT recipe, set_version, checkpoint_id FROM checkpoints WHERE ? IN (checkpoint_id, weights_sha256, mlflow_run_id) "
-            "ORDER BY trained_at DESC LIMIT 1",
-            [question.value],
-            tables=["checkpoints"],
-        )
-    else:
-        rows = read_rows(
-            warehouse,
-            "SELECT recipe, set_version FROM set_pins WHERE ? IN (recipe, set_version, recipe || '@' || set_version) "
-            "ORDER BY pinned_at DESC LIMIT 1",
-            [what.strip()],
-            tables=["set_pins"],
-        )
+    is_checkpoint = question.kind is Kind.CHECKPOINT
+    # Not the question's own kind: a recipe's name may be a crawl partition's, too.
+    table, condition = KNOWN_BY[Kind.CHECKPOINT if is_checkpoint else Kind.TRAINING_SET]
+    columns = "recipe, set_version, checkpoint_id" if is_checkpoint else "recipe, set_version"
+    made_at = "trained_at" if is_checkpoint else "pinned_at"
+    rows = read_rows(
+        warehouse,
+        f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY {made_at} DESC LIMIT 1",  # noqa: S608
+        {"v": question.value if is_checkpoint else what.strip()},
+        tables=[table],
+    )
     if not rows:
         raise UsageError(
             f"there is no training set and no checkpoint named {what!r}: veclip report RECIPE, or a checkpoint's id"

@@ -54,8 +54,8 @@ _HOST_OF = "lower(regexp_extract({}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
 _FINAL_HOST = _HOST_OF.format("final_url")
 #: A page's host is a short column that says where the page may stand: only there its address is read.
 _PAGE = f"page_host = {_HOST_OF.format('$v')} AND page_url = $v"
-#: Whether a table knows a value, by kind, in the order in which a name is tried.
-_KNOWN: dict[Kind, tuple[str, str]] = {
+#: Table and condition by which a value is known, by kind, in the order in which a name is tried; $v is the value.
+KNOWN_BY: dict[Kind, tuple[str, str]] = {
     Kind.SAMPLE: ("raw_crawl", "sample_id = $v"),
     Kind.PICTURE: ("raw_crawl", "image_sha256 = $v"),
     Kind.URL: ("raw_crawl", "url = $v OR final_url = $v"),
@@ -113,7 +113,7 @@ def understand(warehouse: Warehouse, text: str, kind: Kind | None = None, *, fil
 
 def knows(warehouse: Warehouse, kind: Kind, value: str) -> bool:
     """Whether a table has the value."""
-    table, condition = _KNOWN[kind]
+    table, condition = KNOWN_BY[kind]
     with connect(warehouse, [table]) as connection:
         return bool(connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1", {"v": value}).fetchall())  # noqa: S608
 

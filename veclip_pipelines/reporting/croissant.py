@@ -45,6 +45,7 @@ def croissant(warehouse: Warehouse, card: Card) -> dict[str, Any]:
 
 def _metadata(mlcroissant: Any, card: Card, objects: Sequence[Any]) -> dict[str, Any]:
     """Checked as it is made."""
+    names = ["samples"] if len(objects) == 1 else [f"samples-{number}" for number in range(len(objects))]
     metadata = mlcroissant.Metadata(
         name=f"{card.subject.recipe}@{card.version}",
         description=_description(card),
@@ -54,8 +55,8 @@ def _metadata(mlcroissant: Any, card: Card, objects: Sequence[Any]) -> dict[str,
         distribution=objects,
         record_sets=[
             mlcroissant.RecordSet(
-                id=f"samples-{number}" if len(objects) > 1 else "samples",
-                name=f"samples-{number}" if len(objects) > 1 else "samples",
+                id=name,
+                name=name,
                 description=TRAINING_SETS.row,
                 fields=[
                     _field(mlcroissant, file.id, field)
@@ -63,7 +64,7 @@ def _metadata(mlcroissant: Any, card: Card, objects: Sequence[Any]) -> dict[str,
                     if str(field.type) in _TYPES
                 ],
             )
-            for number, file in enumerate(objects)
+            for name, file in zip(names, objects, strict=True)
         ],
     )
     found: dict[str, Any] = metadata.to_json()
