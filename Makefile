@@ -2,6 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
+# Tests at once: each of the slow ones starts a cluster of its own, and waits half of its time.
+TEST_WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal
 
 .PHONY: help setup models demo experiment ui test test-fast test-full bench check format clean
 
@@ -31,14 +34,14 @@ ui: setup ## Run the Dagster UI, its daemon, the Dask cluster, MLflow's UI and v
 	$(BIN)/veclip ui
 
 test: models ## Run all tests, the slow ones too
-	$(BIN)/pytest -m ''
+	$(PYTEST) -m ''
 
 test-fast: setup ## Run the fast tests
 	$(BIN)/pytest
 
 test-full: models ## Run all tests at their full size (200 crawl drops, 80 kills); the report is kept in reports/
 	mkdir -p reports
-	VECLIP_TEST_FULL=1 $(BIN)/pytest -m '' --junitxml=reports/test-full.xml
+	VECLIP_TEST_FULL=1 $(PYTEST) -m '' --junitxml=reports/test-full.xml
 
 bench: models ## Measure the crawl's steps and captioning beside peers; makes .venv-peers; half an hour
 	for name in index-drop extract-wat fetch partition-cost duplicates fusion captioning dask-scaling graph-overhead many-workers loader train-step evaluation audit; do $(BIN)/python -m bench $$name --keep || exit 1; done
