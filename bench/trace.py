@@ -101,7 +101,8 @@ def add_training_set(warehouse: Warehouse, count: int) -> None:
         write_file(warehouse, TRAINING_SETS, SET, f"f{start}", _rows(TRAINING_SETS, start, min(PARTITION, count - start), _TAKEN))
         for start in range(0, count, PARTITION)
     ]  # fmt: skip
-    replace_partition(warehouse, TRAINING_SETS, SET, files, expected=[], properties={})
+    kept = partition_files(warehouse.open(TRAINING_SETS), SET)
+    replace_partition(warehouse, TRAINING_SETS, SET, files, expected=kept, properties={})
 
 
 def _rows(spec: TableSpec, start: int, count: int, of_ten: int = 10) -> pa.Table:
