@@ -27,7 +27,7 @@ from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 PARTITION, ENGINE = 1_000_000, "e" * 32
-SET = {"recipe": "mix", "set_version": "5" * 16}
+_SET = {"recipe": "mix", "set_version": "5" * 16}
 _TAKEN = 3  # rows of ten that the training set takes
 _HOSTS, _ASKED = 20_000, 5
 _HOST = f"'site' || (hash(n) % {_HOSTS}) || '.example'"
@@ -98,11 +98,11 @@ def add_partition(warehouse: Warehouse, key: str, start: int, count: int) -> Non
 def add_training_set(warehouse: Warehouse, count: int) -> None:
     """Three of ten samples, with both of their texts."""
     files = [
-        write_file(warehouse, TRAINING_SETS, SET, f"f{start}", _rows(TRAINING_SETS, start, min(PARTITION, count - start), _TAKEN))
+        write_file(warehouse, TRAINING_SETS, _SET, f"f{start}", _rows(TRAINING_SETS, start, min(PARTITION, count - start), _TAKEN))
         for start in range(0, count, PARTITION)
     ]  # fmt: skip
-    kept = partition_files(warehouse.open(TRAINING_SETS), SET)
-    replace_partition(warehouse, TRAINING_SETS, SET, files, expected=kept, properties={})
+    kept = partition_files(warehouse.open(TRAINING_SETS), _SET)
+    replace_partition(warehouse, TRAINING_SETS, _SET, files, expected=kept, properties={})
 
 
 def _rows(spec: TableSpec, start: int, count: int, of_ten: int = 10) -> pa.Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.lineage.questions import KNOWN_BY, Kind
 from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -77,16 +78,14 @@ class _Side:
 
 
 def _side(ask: Asker, name: str) -> _Side:
-    sets = ask(
-        "SELECT recipe, set_version FROM set_pins WHERE $name IN (recipe, set_version, recipe || '@' || set_version) "
-        "ORDER BY pinned_at DESC LIMIT 1",
-        name=name,
-    )
+    table, condition = KNOWN_BY[Kind.TRAINING_SET]
+    sets = ask(f"SELECT recipe, set_version FROM {table} WHERE {condition} ORDER BY pinned_at DESC LIMIT 1", v=name)  # noqa: S608
     if sets:
         return _Side("training sets", f"{sets[0]['recipe']}@{sets[0]['set_version']}", sets[0])
+    table, condition = KNOWN_BY[Kind.ENGINE]
     engines = ask(
-        "SELECT engine_id, profile FROM engines WHERE $name IN (engine_id, profile) ORDER BY first_used_at DESC LIMIT 1",
-        name=name,
+        f"SELECT engine_id, profile FROM {table} WHERE {condition} ORDER BY first_used_at DESC LIMIT 1",  # noqa: S608
+        v=name,
     )
     if not engines:
         raise UsageError(f"there is no training set and no engine named {name!r}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.provenance import RETIRED
-from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, understand
+from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, Question, understand
 from veclip_pipelines.mixing.training_set import set_version_of
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -85,6 +85,13 @@ class Graph:
     scores: Sequence[Row]
 
 
+#: What a subject is known by, and the time of its row.
+_SUBJECT_COLUMNS = {
+    Kind.CHECKPOINT: ("recipe, set_version, checkpoint_id", "trained_at"),
+    Kind.TRAINING_SET: ("recipe, set_version", "pinned_at"),
+}
+
+
 def find_subject(warehouse: Warehouse, what: str, *, files: bool = True) -> Subject:
     """A training set by RECIPE (its newest) or RECIPE@VERSION, a checkpoint by its id, folder, MLflow run or weights.
 
@@ -95,15 +102,15 @@ def find_subject(warehouse: Warehouse, what: str, *, files: bool = True) -> Subj
         UsageError: it is neither.
     """
     question = understand(warehouse, what, files=files)
-    is_checkpoint = question.kind is Kind.CHECKPOINT
-    # Not the question's own kind: a recipe's name may be a crawl partition's, too.
-    table, condition = KNOWN_BY[Kind.CHECKPOINT if is_checkpoint else Kind.TRAINING_SET]
-    columns = "recipe, set_version, checkpoint_id" if is_checkpoint else "recipe, set_version"
-    made_at = "trained_at" if is_checkpoint else "pinned_at"
+    if question.kind is not Kind.CHECKPOINT:
+        # A recipe's name may be a crawl partition's, too.
+        question = Question(Kind.TRAINING_SET, what.strip())
+    table, condition = KNOWN_BY[question.kind]
+    columns, made_at = _SUBJECT_COLUMNS[question.kind]
     rows = read_rows(
         warehouse,
         f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY {made_at} DESC LIMIT 1",  # noqa: S608
-        {"v": question.value if is_checkpoint else what.strip()},
+        {"v": question.value},
         tables=[table],
     )
     if not rows:

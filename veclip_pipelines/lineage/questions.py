@@ -52,14 +52,13 @@ class Question:
 _HOST_OF = "lower(regexp_extract({}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
 #: Few pictures are found elsewhere than at their url: this has no column of its own.
 _FINAL_HOST = _HOST_OF.format("final_url")
-#: A page's host is a short column that says where the page may stand: only there its address is read.
-_PAGE = f"page_host = {_HOST_OF.format('$v')} AND page_url = $v"
 #: Table and condition by which a value is known, by kind, in the order in which a name is tried; $v is the value.
 KNOWN_BY: dict[Kind, tuple[str, str]] = {
     Kind.SAMPLE: ("raw_crawl", "sample_id = $v"),
     Kind.PICTURE: ("raw_crawl", "image_sha256 = $v"),
     Kind.URL: ("raw_crawl", "url = $v OR final_url = $v"),
-    Kind.PAGE: ("raw_crawl", _PAGE),
+    # A page's host is a short column that says where the page may stand: only there its address is read.
+    Kind.PAGE: ("raw_crawl", f"page_host = {_HOST_OF.format('$v')} AND page_url = $v"),
     Kind.CHECKPOINT: ("checkpoints", "$v IN (checkpoint_id, weights_sha256, mlflow_run_id)"),
     Kind.ENGINE: ("engines", "$v IN (engine_id, profile)"),
     Kind.PROMPT: ("engines", "prompt_name = $v OR split_part(prompt_name, '@', 1) = $v"),
@@ -142,14 +141,10 @@ def _sha256(path: Path) -> str:
 def condition_of(question: Question) -> Iterator[str]:
     """Conditions on raw_crawl that the rows in question meet any of, with $v for the value; none where it is not about rows."""
     match question.kind:
-        case Kind.SAMPLE:
-            yield "sample_id = $v"
-        case Kind.PICTURE:
-            yield "image_sha256 = $v"
+        case Kind.SAMPLE | Kind.PICTURE | Kind.PAGE:
+            yield KNOWN_BY[question.kind][1]
         case Kind.URL:
             yield from ("url = $v", "final_url = $v")
-        case Kind.PAGE:
-            yield _PAGE
         case Kind.DOMAIN:
             # Host by host, as a condition on one column is looked at before others are read; and the cheap half of it first.
             # No row twice: a row's id takes longer to read than its hosts, and most pages show pictures of their own domain.

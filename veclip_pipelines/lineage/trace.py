@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.lineage.questions import Kind, Question, condition_of
+from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, Question, condition_of
 from veclip_pipelines.lineage.trace_forwards import Row, Trace, add_exposures, add_takedowns, forwards, names_of
 from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.shared_columns import KEPT
@@ -140,12 +140,8 @@ def _engine_ids(samples: Sequence[Row]) -> list[str]:
 
 def _from_engines(ask: Asker, found: Trace) -> None:
     """An engine's or a prompt's captions by partition, and the sets that draw from them."""
-    condition = (
-        "$v IN (engine_id, profile)"
-        if found.question.kind is Kind.ENGINE
-        else "prompt_name = $v OR split_part(prompt_name, '@', 1) = $v"
-    )
-    found.engines = ask(f"SELECT * FROM engines WHERE {condition} ORDER BY first_used_at", v=found.question.value)  # noqa: S608
+    table, condition = KNOWN_BY[found.question.kind]
+    found.engines = ask(f"SELECT * FROM {table} WHERE {condition} ORDER BY first_used_at", v=found.question.value)  # noqa: S608
     ids = [row["engine_id"] for row in found.engines]
     found.partitions = ask(
         "SELECT crawl_partition, engine_id, 'concept_captions' AS asset, count(*) AS rows, "
@@ -169,15 +165,11 @@ def _from_model(ask: Asker, found: Trace) -> None:
     """A set, a checkpoint or a score: backwards to the set, what it was made from, and its engines."""
     kind, value = found.question.kind, found.question.value
     if kind is Kind.TRAINING_SET:
-        found.sets = ask(
-            "SELECT recipe, set_version FROM set_pins WHERE $v IN (set_version, recipe, recipe || '@' || set_version) "
-            "ORDER BY pinned_at DESC",
-            v=value,
-        )
+        table, condition = KNOWN_BY[kind]
+        found.sets = ask(f"SELECT recipe, set_version FROM {table} WHERE {condition} ORDER BY pinned_at DESC", v=value)  # noqa: S608
     elif kind is Kind.CHECKPOINT:
-        found.checkpoints = ask(
-            "SELECT * FROM checkpoints WHERE $v IN (checkpoint_id, weights_sha256, mlflow_run_id)", v=value
-        )
+        table, condition = KNOWN_BY[kind]
+        found.checkpoints = ask(f"SELECT * FROM {table} WHERE {condition}", v=value)  # noqa: S608
     else:
         parts = value.split("/")
         if len(parts) != 3:

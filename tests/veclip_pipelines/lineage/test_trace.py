@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from builders import index, picture
 from drops import write_table
@@ -12,7 +13,7 @@ from lineage_story import CHECKPOINT, EVIL, EYE, MLFLOW_RUN, tell
 from starlette.testclient import TestClient
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.lineage.questions import Kind, Question, understand
+from veclip_pipelines.lineage.questions import Kind, Question, condition_of, understand
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import Branch, as_json, tree_of
 from veclip_pipelines.serving.app import build_app
@@ -166,3 +167,28 @@ def test_pages_escape_strangers_texts(settings: Settings, warehouse: Warehouse, 
 
 def texts(branch: Branch) -> str:
     return "\n".join([branch.text, *(texts(item) for item in branch.branches)])
+
+
+def test_a_domain_takes_each_row_once_by_any_of_its_hosts() -> None:
+    rows = [
+        ("url alone", "img.a.example", "b.example", None),
+        ("page alone", "cdn.example", "a.example", None),
+        ("both", "a.example", "www.a.example", None),
+        ("page, of a picture without url", None, "a.example", None),
+        ("found elsewhere", "b.example", None, "https://A.example/x.jpg"),
+        ("another that ends alike", "nota.example", "nota.example", "https://nota.example/a.example"),
+        ("none", None, None, None),
+    ]
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE raw_crawl (name VARCHAR, url_host VARCHAR, page_host VARCHAR, final_url VARCHAR)"
+        )
+        connection.executemany("INSERT INTO raw_crawl VALUES (?, ?, ?, ?)", rows)
+        found = [
+            name
+            for condition in condition_of(Question(Kind.DOMAIN, "a.example"))
+            for (name,) in connection.execute(
+                f"SELECT name FROM raw_crawl WHERE {condition}", {"v": "a.example"}
+            ).fetchall()
+        ]
+    assert sorted(found) == sorted(name for name, *_ in rows[:5])
