@@ -34,7 +34,12 @@ def test_tokens_are_numbered_as_the_file_orders_them(tmp_path: Path) -> None:
     assert len(tokenizer) == 49408
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"\xff\xfe"), gzip.compress(b"title\none two three\n")])
+# Named: a gzip file holds the second in which it was made, and two workers must find tests of the same names.
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"\xff\xfe"), gzip.compress(b"title\none two three\n")],
+    ids=["no gzip", "no text", "no pairs"],
+)
 def test_what_is_no_vocabulary_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bpe.txt.gz").write_bytes(content)
     with pytest.raises(UsageError, match="is no vocabulary of CLIP's"):
