@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 # Tests at once: 2 use the time in which the slow ones wait (each starts a cluster of its own); 0 runs them one by one.
-TEST_WORKERS ?= 0
+TEST_WORKERS ?= 2
 PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal
 
 .PHONY: help setup models demo experiment ui test test-fast test-full bench check format clean
