@@ -105,7 +105,8 @@ def _making(item: Row, engines: dict[str, Row]) -> Iterator[Branch]:
 
 
 def _engine(row: Row) -> Branch:
-    facts = [Branch(f"{row['model']} {row['revision'] or ''}, weights {row['weights_sha256'] or '-'}")]
+    model = f"{row['model']} {row['revision']}" if row["revision"] else row["model"]
+    facts = [Branch(f"{model}, weights {row['weights_sha256'] or '-'}")]
     if row["prompt_name"]:
         facts.append(Branch(f"prompt {row['prompt_name']}: {row['prompt_text']!r}"))
     facts.append(Branch(f"decoding {row['decoding']}, code {row['code_version']}"))
