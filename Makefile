@@ -44,7 +44,7 @@ test-full: models ## Run all tests at their full size (200 crawl drops, 80 kills
 	VECLIP_TEST_FULL=1 $(PYTEST) -m '' --junitxml=reports/test-full.xml
 
 bench: models ## Measure the crawl's steps and captioning beside peers; makes .venv-peers; half an hour
-	for name in index-drop extract-wat fetch partition-cost duplicates fusion captioning dask-scaling graph-overhead many-workers loader train-step evaluation audit; do $(BIN)/python -m bench $$name --keep || exit 1; done
+	for name in index-drop extract-wat fetch partition-cost duplicates fusion captioning dask-scaling graph-overhead many-workers loader train-step evaluation lookup-filters audit; do $(BIN)/python -m bench $$name --keep || exit 1; done
 
 check: setup ## What CI checks before the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -155,6 +155,13 @@ class Launcher:
         """The newest materialisation of each partition, as Dagster knows it."""
         return materialised(self.instance)
 
+    def databases(self) -> list[str]:
+        """SQLAlchemy's URLs of the databases that Dagster keeps its runs and events in, where they are no files in DAGSTER_HOME."""
+        stores = (self.instance.run_storage, self.instance.event_log_storage, self.instance.schedule_storage)
+        # Of Dagster's storages those on a server have it as the attribute that their kind names.
+        found = {getattr(store, name, None) for store in stores for name in ("postgres_url", "mysql_url")}
+        return sorted(url for url in found if url)
+
     def take_down(self, takedown_id: str, watch: Watch) -> RunDone:
         """Carries out a takedown that was written down."""
         return self._run(

@@ -21,6 +21,7 @@ BENCHMARKS = (
     "loader",
     "train-step",
     "evaluation",
+    "lookup-filters",
     "trace",
     "audit",
 )

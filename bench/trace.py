@@ -1,17 +1,14 @@
 """A trace by sample, SHA-256, URL and domain over a generated warehouse, against reading the column that is asked for.
 
-Every sample has a concept caption and a VeCap, three of ten are in a training set. What the filters cost is measured on the
-write of a partition's rows, in pairs.
+Every sample has a concept caption and a VeCap, three of ten are in a training set.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import resource
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -30,7 +27,6 @@ PARTITION, ENGINE = 1_000_000, "e" * 32
 _SET = {"recipe": "mix", "set_version": "5" * 16}
 _TAKEN = 3  # rows of ten that the training set takes
 _HOSTS, _ASKED = 20_000, 5
-_PAIRS = 30
 _HOST = f"'site' || (hash(n) % {_HOSTS}) || '.example'"
 _COLUMNS = {
     "raw_crawl": {
@@ -65,7 +61,6 @@ _COLUMNS = {
 def run(count: int = 100_000_000) -> tuple[Result, dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="veclip-bench-") as scratch:
         warehouse = Warehouse.at(scratch)
-        cost = _cost_of_filters(Path(scratch))  # first, while no other write is under way to the disk
         for number, start in enumerate(range(0, count, PARTITION)):
             add_partition(warehouse, f"p{number:05d}", start, min(PARTITION, count - start))
         add_training_set(warehouse, count)
@@ -80,7 +75,6 @@ def run(count: int = 100_000_000) -> tuple[Result, dict[str, str]]:
         **{f"seconds_{kind.value}": f"{value:.2f}" for kind, value in seconds.items()},
         "seconds_reading_one_column": f"{naive:.2f}",
         "peak_memory_mib": f"{peak / 1024:.0f} (before the traces {before / 1024:.0f})",
-        "cost_of_filters_on_writing_rows": f"{100 * (cost - 1):.1f} %",
     }
     peer = "reading raw_crawl's sample_id alone"
     return Result("trace", "traces a second", count, 1 / slowest, 1 / naive, peer, naive / slowest), details
@@ -91,7 +85,7 @@ def add_partition(warehouse: Warehouse, key: str, start: int, count: int) -> Non
     for spec in (RAW_CRAWL, CONCEPT_CAPTIONS, VECAP):
         partition = {"crawl_partition": key, "engine_id": ENGINE}
         partition = {column: partition[column] for column in spec.partition_by}
-        file = write_file(warehouse, spec, partition, "f", _rows(spec, start, count))
+        file = write_file(warehouse, spec, partition, "f", generated_rows(spec, start, count))
         kept = partition_files(warehouse.open(spec), partition)
         replace_partition(warehouse, spec, partition, [file], expected=kept, properties={})
 
@@ -99,14 +93,14 @@ def add_partition(warehouse: Warehouse, key: str, start: int, count: int) -> Non
 def add_training_set(warehouse: Warehouse, count: int) -> None:
     """Three of ten samples, with both of their texts."""
     files = [
-        write_file(warehouse, TRAINING_SETS, _SET, f"f{start}", _rows(TRAINING_SETS, start, min(PARTITION, count - start), _TAKEN))
+        write_file(warehouse, TRAINING_SETS, _SET, f"f{start}", generated_rows(TRAINING_SETS, start, min(PARTITION, count - start), _TAKEN))
         for start in range(0, count, PARTITION)
     ]  # fmt: skip
     kept = partition_files(warehouse.open(TRAINING_SETS), _SET)
     replace_partition(warehouse, TRAINING_SETS, _SET, files, expected=kept, properties={})
 
 
-def _rows(spec: TableSpec, start: int, count: int, of_ten: int = 10) -> pa.Table:
+def generated_rows(spec: TableSpec, start: int, count: int, of_ten: int = 10) -> pa.Table:
     made = _COLUMNS[spec.name]
     columns = ", ".join(f"{sql} AS {name}" for name, sql in made.items())
     with duckdb.connect() as connection:
@@ -149,21 +143,3 @@ def _naive(warehouse: Warehouse, count: int) -> float:
         ).fetchall()
         assert found == [(1,)]
         return time.perf_counter() - started
-
-
-def _cost_of_filters(scratch: Path) -> float:
-    """How many times as long a partition's rows take to write with the filters as without: the median of many pairs.
-
-    Two writes after each other share what the machine does besides, so a pair's ratio is steadier than either time.
-    """
-    warehouse, rows = Warehouse.at(str(scratch / "cost")), _rows(RAW_CRAWL, 0, PARTITION)
-    ratios = []
-    for number in range(_PAIRS):
-        taken = {}
-        for filtered in (True, False) if number % 2 else (False, True):
-            spec = RAW_CRAWL if filtered else dataclasses.replace(RAW_CRAWL, lookups=())
-            started = time.perf_counter()
-            write_file(warehouse, spec, {"crawl_partition": "p"}, f"{number}-{filtered}", rows)
-            taken[filtered] = time.perf_counter() - started
-        ratios.append(taken[True] / taken[False])
-    return statistics.median(ratios)

@@ -118,6 +118,18 @@ class Tracking:
     tracking_uri: str
     artifact_location: str | None
 
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a tracking server, which keeps the files of its runs, too."""
+        return self.tracking_uri.startswith(("http://", "https://"))
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it is a database that is no file."""
+        return (
+            "://" in self.tracking_uri and not self.is_server and not self.tracking_uri.startswith(("sqlite:", "file:"))
+        )
+
     def client(self) -> MlflowClient:
         """A client; the SQLite file's folder is made where it is missing."""
         from mlflow import MlflowClient
@@ -145,9 +157,9 @@ class Tracking:
 
         found = client.get_experiment_by_name(name)
         if found is None:
-            server = self.tracking_uri.startswith(("http://", "https://"))
+            location = None if self.is_server else self.artifact_location
             try:
-                return client.create_experiment(name, artifact_location=None if server else self.artifact_location)
+                return client.create_experiment(name, artifact_location=location)
             except MlflowException:
                 # Another worker created it in between.
                 found = client.get_experiment_by_name(name)

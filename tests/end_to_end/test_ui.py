@@ -17,6 +17,7 @@ import psutil
 import pytest
 from builders import numbered_entries, write_drop
 from installation import Installation
+from servers import free_port
 
 from veclip_pipelines.tables.query import read_rows
 
@@ -35,12 +36,6 @@ class RunningUi:
     dagster: str
     mlflow: str
     pages: str
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def chromium() -> str:

@@ -132,11 +132,12 @@ def verify(
     takedown = find_takedown(warehouse, takedown_id) if takedown_id else None
     if takedown_id and takedown is None:
         raise UsageError(f"there is no takedown {takedown_id!r}: veclip takedown list")
-    found = search(warehouse, context.settings(), takedown.takedown_id if takedown else None)
+    databases = context.launcher().databases()
+    found = search(warehouse, context.settings(), takedown.takedown_id if takedown else None, databases=databases)
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        say(f"{found.files} files looked into for {found.pictures} pictures and {found.texts} texts")
+        say(f"{found.places} files and databases looked into for {found.pictures} pictures and {found.texts} texts")
         if found.shared:
             say(f"{found.shared} of the texts are also those of samples that stay, and say nothing")
         lines: list[list[object]] = [
@@ -145,7 +146,7 @@ def verify(
         ]
         lines += [[uri, "unreadable", "", why] for uri, why in found.unreadable.items()]
         if lines:
-            print_rows("What is left", ("file", "state", "kind", "where"), lines)
+            print_rows("What is left", ("place", "state", "kind", "where"), lines)
         say("nothing is left" if not lines else f"{len(lines)} findings")
     if not found.is_clean:
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
@@ -34,11 +34,11 @@ def uid_of(uid: str, sample_id: str) -> str:
     return uid if _UID.fullmatch(uid) else sample_id
 
 
-def remove_from_datacomp(path: Path, uids: Collection[str]) -> int:
-    """Takes uids out of a list; how many it had."""
+def remove_from_datacomp(path: Path, uids: Collection[str], announce: Callable[[int], None]) -> None:
+    """Takes uids out of a list; ``announce`` is told how many it has, if any, before it is changed."""
     found = read_uids(path)
     before = [f"{hi:016x}{lo:016x}" for hi, lo in zip(found["hi"].to_pylist(), found["lo"].to_pylist(), strict=True)]
     gone = set(before) & set(uids)
     if gone:
+        announce(len(gone))
         write_uids(path, [uid for uid in before if uid not in gone])
-    return len(gone)

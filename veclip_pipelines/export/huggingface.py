@@ -6,7 +6,7 @@ Written with pyarrow alone; what makes a struct of bytes and path an Image is th
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
 
@@ -72,17 +72,20 @@ def export_huggingface(
     return count
 
 
-def remove_from_huggingface(folder: Path, sample_ids: Collection[str]) -> int:
-    """Takes samples out of an export: a file that has some is written anew without them; how many it had."""
-    removed = 0
+def remove_from_huggingface(folder: Path, sample_ids: Collection[str], announce: Callable[[int], None]) -> None:
+    """Takes samples out of an export: a file that has some is written anew without them.
+
+    Args:
+        announce: told how many the export has, if any, before it is changed.
+    """
     wanted = pa.array(sorted(sample_ids), pa.string())
     for scratch in (folder / "data").glob("train-*.part"):  # of an export that was killed
         scratch.unlink()
-    for path in sorted((folder / "data").glob("train-*.parquet")):
-        ids = pq.read_table(path, columns=["sample_id"])["sample_id"]
-        gone = int(pc.sum(pc.is_in(ids, value_set=wanted)).as_py() or 0)
-        if not gone:
-            continue
+    found = {path: _count(path, wanted) for path in sorted((folder / "data").glob("train-*.parquet"))}
+    if not any(found.values()):
+        return
+    announce(sum(found.values()))
+    for path in [path for path, count in found.items() if count]:
         scratch = path.with_suffix(".part")
         with pq.ParquetWriter(scratch, _SCHEMA, compression="zstd") as writer:
             for batch in pq.ParquetFile(path).iter_batches(batch_size=_ROW_GROUP):
@@ -90,8 +93,11 @@ def remove_from_huggingface(folder: Path, sample_ids: Collection[str]) -> int:
                 if kept.num_rows:
                     writer.write_batch(kept)
         scratch.replace(path)
-        removed += gone
-    return removed
+
+
+def _count(path: Path, sample_ids: pa.Array) -> int:
+    ids = pq.read_table(path, columns=["sample_id"])["sample_id"]
+    return int(pc.sum(pc.is_in(ids, value_set=sample_ids)).as_py() or 0)
 
 
 def _row(sample: ExportedSample) -> dict[str, object]:

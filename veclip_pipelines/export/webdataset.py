@@ -11,7 +11,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -104,44 +104,49 @@ def _claim(folder: Path, manifest: dict[str, object]) -> None:
         _put(path, json.dumps(manifest).encode())
 
 
-def remove_from_webdataset(folder: Path, sample_ids: Collection[str]) -> int:
-    """Takes samples out of an export: a shard that has some is written anew without them, and sizes.json with it; how many it had.
+def remove_from_webdataset(folder: Path, sample_ids: Collection[str], announce: Callable[[int], None]) -> None:
+    """Takes samples out of an export: a shard that has some is written anew without them, and sizes.json with it.
 
     The manifest says so: the folder is no longer what an export of its set would write, and none goes on in it.
+
+    Args:
+        announce: told how many the export has, if any, before it is changed.
     """
-    sizes: dict[str, int] = json.loads((folder / SIZES).read_text("utf-8")) if (folder / SIZES).is_file() else {}
-    wanted, removed = set(sample_ids), 0
-    for path in sorted(folder.glob("*.tar")):
-        if gone := _without(path, wanted):
-            removed += gone
-            if path.name in sizes:
-                sizes[path.name] -= gone
     for scratch in folder.glob(".*.tar.*"):  # of an export that was killed
         scratch.unlink()
-    if removed:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8")) if (folder / MANIFEST).is_file() else {}
-        manifest["taken_down"] = int(manifest.get("taken_down", 0)) + removed
+    members = {path: _members(path) for path in sorted(folder.glob("*.tar"))}
+    found = {path: gone for path, names in members.items() if (gone := names & set(sample_ids))}
+    if not found:
+        return
+    announce(sum(len(gone) for gone in found.values()))
+    # Before the shards: killed in between, the rest of them has samples to take out, and what these files say is right at the end.
+    if (folder / SIZES).is_file():
+        sizes: dict[str, int] = json.loads((folder / SIZES).read_text("utf-8"))
+        sizes |= {path.name: len(members[path] - gone) for path, gone in found.items() if path.name in sizes}
         _put(folder / SIZES, json.dumps(sizes, indent=1).encode())
-        _put(folder / MANIFEST, json.dumps(manifest).encode())
-    return removed
+    if (folder / MANIFEST).is_file():
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        _put(folder / MANIFEST, json.dumps({**manifest, "taken_down": True}).encode())
+    for path, gone in found.items():
+        _rewrite_without(path, gone)
 
 
-def _without(path: Path, sample_ids: Collection[str]) -> int:
-    """Writes a shard anew without some samples, where it has any; how many it had."""
+def _members(path: Path) -> set[str]:
+    """The samples of a shard."""
     with tarfile.open(path) as tar:
-        gone = {name.partition(".")[0] for name in tar.getnames()} & set(sample_ids)
-        if not gone:
-            return 0
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as rest:
-                for member in tar:
-                    if member.name.partition(".")[0] not in gone:
-                        rest.addfile(member, tar.extractfile(member))
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    return len(gone)
+        return {name.partition(".")[0] for name in tar.getnames()}
+
+
+def _rewrite_without(path: Path, sample_ids: Collection[str]) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with tarfile.open(path) as tar, tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as rest:
+            for member in tar:
+                if member.name.partition(".")[0] not in sample_ids:
+                    rest.addfile(member, tar.extractfile(member))
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _parts(samples: Iterator[ExportedSample], size: int) -> Iterator[list[ExportedSample]]:

@@ -39,10 +39,20 @@ class Work:
     now: datetime
     marks: list[dict[str, Any]] = field(default_factory=list)
 
-    def write(
-        self, step: str, place: str, state: str, what: str, count: int = 0, until: datetime | None = None
-    ) -> None:
-        self.write_all([{"step": step, "place": place, "state": state, "what": what, "count": count, "until": until}])
+    def announce(self, *rows: Mapping[str, Any]) -> None:
+        """Writes down what is about to be done. Killed in between, the rerun finds less to do: no count becomes less by it."""
+        known = {(row["step"], row["place"]): row for row in self.written()}
+        news = []
+        for row in rows:
+            before = known.get((row["step"], row["place"]), {"state": "", "count": 0})
+            if row["state"] != before["state"] or row["count"] > before["count"]:
+                news.append({**row, "count": max(row["count"], before["count"])})
+        self.write_all(news)
+
+    def written(self) -> list[dict[str, Any]]:
+        """All that is written down of the takedown."""
+        sql = "SELECT * FROM erasures WHERE takedown_id = ?"
+        return read_rows(self.warehouse, sql, [self.takedown.takedown_id], tables=["erasures"])
 
     def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Writes down what was done, in one commit."""
@@ -81,9 +91,9 @@ def carry_out(
     rewritten: list[Rewritten] = []
     for spec in CONTENT:
         held = {place.removeprefix(f"{spec.name}/") for place in _held(work)}
-        # Written down before it is done: killed in between, the rerun finds less to take out, and the report must not.
-        announce = partial(_announce, work)
-        rewritten += rewrite_table(warehouse, spec, hidden, held=held, run_id=run_id, announce=announce)
+        rewritten += rewrite_table(
+            warehouse, spec, hidden, held=held, run_id=run_id, announce=partial(_rows_of_tables, work)
+        )
     sets = rewrite_pins(warehouse, rewritten, hidden, run_id=run_id)
     work.write_all(
         {
@@ -134,33 +144,17 @@ def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedo
     return [one for one in list_takedowns(warehouse) if is_open(one)]
 
 
-def _held(work: Work) -> set[str]:
-    """Earlier contents that are kept until a time."""
-    rows = read_rows(
-        work.warehouse,
-        "SELECT place FROM erasures WHERE takedown_id = ? AND step = 'old_file' AND state = 'held'",
-        [work.takedown.takedown_id],
-        tables=["erasures"],
-    )
-    return {row["place"] for row in rows}
-
-
-def _announce(work: Work, places: Mapping[str, int]) -> None:
-    """Writes down the rows that are taken out of each place; of one that is written down already never fewer."""
-    known = {
-        row["place"]: row["count"]
-        for row in read_rows(
-            work.warehouse,
-            "SELECT place, count FROM erasures WHERE takedown_id = ? AND step = 'table'",
-            [work.takedown.takedown_id],
-            tables=["erasures"],
-        )
+def _held(work: Work) -> dict[str, int]:
+    """Earlier contents that are kept until a time, and their rows, by place."""
+    return {
+        row["place"]: row["count"] for row in work.written() if row["step"] == "old_file" and row["state"] == "held"
     }
-    work.write_all(
-        {"step": "table", "place": place, "state": "removed", "what": "rows taken out", "count": rows}
-        for place, rows in places.items()
-        if rows > known.get(place, 0)
-    )
+
+
+def _rows_of_tables(work: Work, places: Mapping[str, int]) -> None:
+    """Announces the rows that are taken out of each place."""
+    what = {"step": "table", "state": "removed", "what": "rows taken out"}
+    work.announce(*({**what, "place": place, "count": rows} for place, rows in places.items() if rows))
 
 
 def _sets(work: Work) -> list[tuple[str, str]]:
@@ -177,15 +171,15 @@ def _sets(work: Work) -> list[tuple[str, str]]:
 def _elsewhere(work: Work, hidden: Hidden) -> None:
     """Exports, states of trainings that are not ended, plans and lists of runs that were killed."""
     for row in read_rows(work.warehouse, "SELECT DISTINCT format, uri FROM exports ORDER BY uri", tables=["exports"]):
-        if told := clean_export(row["format"], row["uri"], work.marks):
-            work.write_all([told])
-    work.write_all(drop_trainings(work.settings.checkpoints, hidden))
-    work.write_all(drop_plans(work.warehouse, hidden))
+        clean_export(row["format"], row["uri"], work.marks, work.announce)
+    drop_trainings(work.settings.checkpoints, hidden, work.announce)
+    drop_plans(work.warehouse, hidden, work.announce)
     for key in sorted({row["crawl_partition"] for row in work.marks}):
         lists = f"{work.settings.shards.rstrip('/')}/{key}/lists"
         if is_there(lists):
+            what = "lists of a run that was killed"
+            work.announce({"step": "plan", "place": lists, "state": "removed", "what": what, "count": 0})
             remove(lists)
-            work.write("plan", lists, "removed", "lists of a run that was killed")
 
 
 def _erase_bytes(work: Work) -> None:
@@ -214,26 +208,19 @@ def _erase_bytes(work: Work) -> None:
 
 def _earlier_files(work: Work, hidden: Hidden) -> None:
     """Files of earlier contents: kept until the stated time, then removed. Last, as it says that all else is done."""
-    due = work.now >= work.takedown.erase_after
-    told = []
-    for spec in CONTENT:
-        for file, rows in files_with(work.warehouse, spec, hidden):
-            place = f"{spec.name}/{file.path}"
-            if due:
-                work.warehouse.filesystem.delete_file(work.warehouse.path(spec, file.path))
-                told.append(
-                    {
-                        "step": "old_file",
-                        "place": place,
-                        "state": "removed",
-                        "what": "earlier content, removed",
-                        "count": rows,
-                    }
-                )
-            else:
-                told.append(
-                    {"step": "old_file", "place": place, "state": "held", "what": "earlier content, hidden from all readers", "count": rows,
-                     "until": work.takedown.erase_after}
-                )  # fmt: skip
-    work.write_all(told)
-    work.write(FINISHED, "all", "removed", "all that can be done now", len(work.marks))
+    found = {
+        f"{spec.name}/{file.path}": (work.warehouse.path(spec, file.path), rows)
+        for spec in CONTENT
+        for file, rows in files_with(work.warehouse, spec, hidden)
+    }
+    until = work.takedown.erase_after
+    common = {"step": "old_file", "state": "held", "what": "earlier content, hidden from all readers", "until": until}
+    work.write_all({**common, "place": place, "count": rows} for place, (_, rows) in found.items())
+    if work.now >= until:
+        for path, _ in found.values():
+            work.warehouse.filesystem.delete_file(path)
+        # Also those that an earlier run removed, and was killed before it could say so.
+        gone = {**common, "state": "removed", "what": "earlier content, removed", "until": None}
+        work.write_all({**gone, "place": place, "count": rows} for place, rows in _held(work).items())
+    what = "all that can be done now"
+    work.write_all([{"step": FINISHED, "place": "all", "state": "removed", "what": what, "count": len(work.marks)}])

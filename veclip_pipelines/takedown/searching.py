@@ -1,4 +1,4 @@
-"""Looking into files of any kind for pictures and texts: Parquet, Arrow and SQLite value by value, tars member by member."""
+"""Looking into files of any kind, and databases, for pictures and texts: tables value by value, tars member by member."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import re
 import sqlite3
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -20,16 +20,19 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.pictures import PictureError, examine
 from veclip_pipelines.takedown.fingerprints import Wanted
 
 #: Weights hold no text and no picture.
-_NOT_READ = (".safetensors", ".pt", ".npz")
+NOT_READ = (".safetensors", ".pt", ".npz")
 _MAGICS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _DATA_URI = re.compile(rb"data:image/[a-z+.-]+;base64,([A-Za-z0-9+/=]+)")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\([nrtbf\"/\\])")
 #: Read at once of a file that is nothing but text; an AltText that lies across two reads is found by what they share.
 _CHUNK, _SHARED = 32 * 2**20, 64 * 2**10
+#: Fetched at once of a database's table.
+_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Searched:
         Raises:
             OSError: it cannot be read.
         """
-        if uri.endswith(_NOT_READ):
+        if uri.endswith(NOT_READ):
             return
         with fsspec.open(uri, "rb") as file:
             head = file.read(16)
@@ -164,10 +167,39 @@ class Searched:
             for (name,) in names:
                 table = name.decode().replace('"', '""')
                 for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - a name of the file's own, quoted
-                    for value in row:
-                        if isinstance(value, bytes):
-                            data = _inflated(value)
-                            yield from self._bytes(data, table)
+                    yield from self._row(row, table)
+
+    def database(self, url: str) -> Iterator[Hit]:
+        """What the tables of a database hold of it.
+
+        Args:
+            url: as SQLAlchemy has it; the tables are those of its default schema.
+
+        Raises:
+            VeclipError: it cannot be read.
+        """
+        import sqlalchemy
+
+        try:
+            engine = sqlalchemy.create_engine(url)
+        except ImportError as error:
+            raise VeclipError(
+                f"the database's driver is missing, {error}: pip install 'veclip-pipelines[postgres]'"
+            ) from error
+        try:
+            with engine.connect().execution_options(yield_per=_ROWS) as connection:
+                for name in sqlalchemy.inspect(connection).get_table_names():
+                    every = sqlalchemy.select(sqlalchemy.text("*")).select_from(sqlalchemy.table(name))
+                    for row in connection.execute(every):
+                        yield from self._row(row, name)
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise VeclipError(str(error)) from error
+        finally:
+            engine.dispose()
+
+    def _row(self, row: Iterable[Any], table: str) -> Iterator[Hit]:
+        for value in _leaves(list(row)):
+            yield from self._bytes(_inflated(value) if isinstance(value, bytes) else value.encode(), table)
 
     def _tar(self, file: BinaryIO) -> Iterator[Hit]:
         try:
@@ -202,6 +234,8 @@ def _holds_values(type_: pa.DataType) -> bool:
 def _leaves(value: Any) -> Iterator[str | bytes]:
     if isinstance(value, str | bytes):
         yield value
+    elif isinstance(value, memoryview):  # as psycopg2 gives bytes
+        yield bytes(value)
     elif isinstance(value, dict):
         for part in value.values():
             yield from _leaves(part)

@@ -26,11 +26,16 @@ def note_taints(
     A checkpoint's own record of what it was shown is asked, so that one is found whose set has lost the sample by now.
     """
     checkpoints = read_rows(warehouse, "SELECT * FROM checkpoints ORDER BY trained_at", tables=["checkpoints"])
+    sql = "SELECT checkpoint_id, sample_id FROM taints WHERE takedown_id = ?"
+    noted: dict[str, set[str]] = {}
+    for row in read_rows(warehouse, sql, [takedown_id], tables=["taints"]):
+        noted.setdefault(row["checkpoint_id"], set()).add(row["sample_id"])
     told = []
     for checkpoint in checkpoints:
         taken = _set_rows(warehouse, checkpoint, hidden)
-        rows = _rows(checkpoint, taken, hidden)
-        if not rows:
+        before = noted.get(checkpoint["checkpoint_id"], set())
+        rows = _rows(checkpoint, taken, before, hidden)
+        if not rows and not before:
             continue
         held = merge_rows(warehouse, TAINTS, takedown_id, rows)
         mine = [row for row in held if row["checkpoint_id"] == checkpoint["checkpoint_id"]]
@@ -64,7 +69,14 @@ def _set_rows(warehouse: Warehouse, checkpoint: Mapping[str, Any], hidden: Hidde
         )
 
 
-def _rows(checkpoint: Mapping[str, Any], taken: list[dict[str, Any]], hidden: Hidden) -> list[dict[str, Any]]:
+def _rows(
+    checkpoint: Mapping[str, Any], taken: list[dict[str, Any]], noted: set[str], hidden: Hidden
+) -> list[dict[str, Any]]:
+    """What is to be noted.
+
+    Args:
+        noted: samples that an earlier run noted, when their set may still have known more of them.
+    """
     folder = Path(checkpoint["uri"])
     shown = times_shown(checkpoint, taken, folder)
     common = {"checkpoint_id": checkpoint["checkpoint_id"], "recipe": checkpoint["recipe"]}
@@ -78,7 +90,7 @@ def _rows(checkpoint: Mapping[str, Any], taken: list[dict[str, Any]], hidden: Hi
         }
         for row in taken
     ]
-    known = {row["sample_id"] for row in taken}
+    known = {row["sample_id"] for row in taken} | noted
     rows += [
         {**common, "sample_id": sample_id, "image_sha256": None, "seen": found.seen, "expected": None}
         for sample_id, found in sorted(exposure_of(folder, hidden.sample_ids.to_pylist()).items())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pyarrow as pa
 
 from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.crawl.policy import crawl_policy
+from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import connect, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -22,12 +26,17 @@ from veclip_pipelines.takedown.fingerprints import Wanted
 from veclip_pipelines.takedown.requests import NEAR
 from veclip_pipelines.takedown.rewriting import CONTENT
 from veclip_pipelines.takedown.searching import Hit, Searched
+from veclip_pipelines.takedown.tracked import search_server
 
 _TEXTS = {
     "raw_crawl": "SELECT unnest([alt_text, alt_text_raw] || list_transform(coalesce(captions, []), lambda c: c.text)) AS t FROM raw_crawl",
     "concept_captions": "SELECT unnest([text, engine_text]) AS t FROM concept_captions",
     "vecap": "SELECT unnest([text, engine_text]) AS t FROM vecap",
 }
+
+
+#: The password in a URL, with what is before and after it.
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*@")
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,13 @@ class Verified:
     """What a search came to.
 
     Attributes:
+        places: files, databases and servers that were looked into.
         remnants: what is still there; of one kind in one file the first.
         shared: texts that were found, and that others who stay have word for word: they say nothing.
-        unreadable: files that could not be looked into, with why.
+        unreadable: places that could not be looked into, with why.
     """
 
-    files: int
+    places: int
     pictures: int
     texts: int
     remnants: tuple[Remnant, ...]
@@ -70,26 +80,30 @@ class Verified:
         return not self.unreadable and all(one.state == "not_ours" for one in self.remnants)
 
 
-def verify(warehouse: Warehouse, settings: Settings, takedown_id: str | None = None) -> Verified:
+def verify(
+    warehouse: Warehouse, settings: Settings, takedown_id: str | None = None, *, databases: Sequence[str] = ()
+) -> Verified:
     """Searches for what one takedown, or all, took out: in the warehouse, the shards, DAGSTER_HOME, MLflow's store, checkpoints,
-    exports, reports and the drops themselves. Models are not looked into."""
+    exports, reports and the drops themselves. Models are not looked into.
+
+    Args:
+        databases: SQLAlchemy's URLs of further ones: Dagster's own, where it is no file in DAGSTER_HOME.
+    """
     marks = _marks(warehouse, takedown_id)
     searched = _searched(marks)
     held, not_ours = _held(warehouse), _not_ours(warehouse)
     may_change = crawl_policy(settings).may_change
     hits: list[tuple[str, Hit]] = []
     unreadable: dict[str, str] = {}
-    files = 0
-    tables = {f"{warehouse.root}/{spec.name}/": spec.name for spec in CONTENT}
-    for uri in places(warehouse, settings):
-        files += 1
-        table = next((name for root, name in tables.items() if uri.startswith(root) and "/_delta_log/" not in uri), "")
+    looked = 0
+    for place, look in _places(warehouse, settings, searched, databases):
+        looked += 1
         try:
-            hits += [(uri, hit) for hit in searched.file(uri, rows_of=table)]
+            hits += look()
         except FileNotFoundError:
             continue  # it went while we looked: a run is at work
-        except (OSError, EOFError, pa.ArrowException, ValueError, sqlite3.Error, zlib.error) as error:
-            unreadable[uri] = str(error).splitlines()[0]
+        except (OSError, EOFError, pa.ArrowException, ValueError, sqlite3.Error, zlib.error, VeclipError) as error:
+            unreadable[place] = str(error).splitlines()[0]
     shared = _shared_texts(warehouse, {hit.what for _, hit in hits if hit.kind == "text"})
     allowed = _allowed_looks(warehouse, [hit for _, hit in hits if hit.kind == "looks"], searched)
     remnants: dict[tuple[str, str, str], Remnant] = {}
@@ -97,14 +111,35 @@ def verify(warehouse: Warehouse, settings: Settings, takedown_id: str | None = N
         if (hit.kind == "text" and hit.what in shared) or (hit.kind == "looks" and hit in allowed):
             continue
         until = held.get(uri.removeprefix(f"{warehouse.root}/"))
-        ours = may_change(uri) and uri not in not_ours and not uri.startswith(f"{settings.benchmarks}/")
+        tracked = uri.startswith(settings.mlflow_tracking_uri)  # over HTTP, as what is not ours, but it is ours
+        ours = (tracked or may_change(uri)) and uri not in not_ours and not uri.startswith(f"{settings.benchmarks}/")
         state = "held" if until is not None else "found" if ours else "not_ours"
         remnants.setdefault((uri, hit.kind, hit.what), Remnant(uri, state, hit.kind, hit.what, hit.where, until))
     texts = {text for row in marks for text in row["texts"]}
-    return Verified(files, len(searched.pictures), len(texts), tuple(remnants.values()), len(shared), unreadable)
+    return Verified(looked, len(searched.pictures), len(texts), tuple(remnants.values()), len(shared), unreadable)
 
 
-def places(warehouse: Warehouse, settings: Settings) -> Iterator[str]:
+def _places(
+    warehouse: Warehouse, settings: Settings, searched: Searched, databases: Sequence[str]
+) -> Iterator[tuple[str, Callable[[], Iterable[tuple[str, Hit]]]]]:
+    """All files, databases and servers, each with what looks into it."""
+    tables = {f"{warehouse.root}/{spec.name}/": spec.name for spec in CONTENT}
+    for uri in _files(warehouse, settings):
+        table = next((name for root, name in tables.items() if uri.startswith(root) and "/_delta_log/" not in uri), "")
+        yield uri, partial(_look, uri, partial(searched.file, uri, rows_of=table))
+    tracking = Tracking(settings.mlflow_tracking_uri, None)
+    if tracking.is_server:
+        yield tracking.tracking_uri, lambda: search_server(tracking.client(), searched)
+    for url in [*databases, *([tracking.tracking_uri] if tracking.is_database else [])]:
+        place = _PASSWORD.sub(r"\1***@", url)
+        yield place, partial(_look, place, partial(searched.database, url))
+
+
+def _look(place: str, look: Callable[[], Iterator[Hit]]) -> list[tuple[str, Hit]]:
+    return [(place, hit) for hit in look()]
+
+
+def _files(warehouse: Warehouse, settings: Settings) -> Iterator[str]:
     """All files that are looked into, each once."""
     roots = [warehouse.root, settings.shards, str(settings.home), str(settings.dagster_home), str(settings.checkpoints)]
     if settings.mlflow_tracking_uri.startswith("sqlite:///"):

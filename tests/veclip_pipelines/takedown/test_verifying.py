@@ -68,7 +68,7 @@ def test_nothing_is_left(gone: Settings, warehouse: Warehouse) -> None:
     assert found.remnants == ()
     assert found.is_clean
     assert (found.pictures, found.texts) == (1, 3)
-    assert found.files > 20
+    assert found.places > 20
 
 
 def as_text(path: Path) -> None:
