@@ -23,6 +23,8 @@ from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.settings import Settings
 
 _START_SECONDS = 60
+#: After so long it is looked whether a process has ended.
+_LOOK_SECONDS = 2
 _STOP_SECONDS = 15
 #: Dask stops each worker a hundred times a second to see where it is, and looks at its clock and memory every 20 and 100 ms:
 #: what a task of seconds has no use for, and what takes the interpreter away from it.
@@ -157,12 +159,12 @@ def _wait_until_up(
                 contextlib.suppress(OSError, ValueError),
                 Client(scheduler_file=str(scheduler_file), timeout=5) as client,
             ):
-                client.wait_for_workers(workers, timeout=max(1.0, deadline - time.monotonic()))
+                client.wait_for_workers(workers, timeout=_LOOK_SECONDS)
                 return str(client.scheduler.address), str(client.dashboard_link)
         time.sleep(0.1)
-    raise VeclipError(
-        f"the Dask cluster did not come up in {_START_SECONDS} s: see {logs}/dask-scheduler.log and dask-workers.log"
-    )
+    ended = any(not runs(process) for process in processes)
+    what = "ended as it started" if ended else f"did not come up in {_START_SECONDS} s"
+    raise VeclipError(f"the Dask cluster {what}: see {logs}/dask-scheduler.log and dask-workers.log")
 
 
 def runs(process: psutil.Process) -> bool:

@@ -58,11 +58,7 @@ def _metadata(mlcroissant: Any, card: Card, objects: Sequence[Any]) -> dict[str,
                 id=name,
                 name=name,
                 description=TRAINING_SETS.row,
-                fields=[
-                    _field(mlcroissant, file.id, field)
-                    for field in TRAINING_SETS.file_schema
-                    if str(field.type) in _TYPES
-                ],
+                fields=[_field(mlcroissant, file.id, field) for field in TRAINING_SETS.file_schema],
             )
             for name, file in zip(names, objects, strict=True)
         ],
@@ -72,13 +68,26 @@ def _metadata(mlcroissant: Any, card: Card, objects: Sequence[Any]) -> dict[str,
 
 
 def _field(mlcroissant: Any, file: str, field: pa.Field) -> Any:
-    return mlcroissant.Field(
-        id=f"{file}/{field.name}",
-        name=field.name,
-        description=TRAINING_SETS.descriptions[field.name],
-        data_types=[_TYPES[str(field.type)]],
-        source=mlcroissant.Source(file_object=file, extract=mlcroissant.Extract(column=field.name)),
-    )
+    """A column as Croissant has it; lists are repeated fields, and lists of structs have a field for each member."""
+    values = field.type.value_type if pa.types.is_list(field.type) else field.type
+    extract = {"extract": mlcroissant.Extract(column=field.name)}
+    named = {"id": f"{file}/{field.name}", "name": field.name, "description": TRAINING_SETS.descriptions[field.name]}
+    named["repeated"] = values is not field.type
+    if not pa.types.is_struct(values):
+        source = mlcroissant.Source(file_object=file, **extract)
+        return mlcroissant.Field(**named, data_types=[_TYPES[str(values)]], source=source)
+    members = [
+        mlcroissant.Field(
+            id=f"{file}/{field.name}/{member.name}",
+            name=member.name,
+            data_types=[_TYPES[str(member.type)]],
+            source=mlcroissant.Source(
+                file_object=file, **extract, transforms=[mlcroissant.Transform(json_path=f"$[*].{member.name}")]
+            ),
+        )
+        for member in values.fields
+    ]
+    return mlcroissant.Field(**named, sub_fields=members)
 
 
 def _files(warehouse: Warehouse, card: Card) -> Iterator[tuple[str, str, str, int]]:

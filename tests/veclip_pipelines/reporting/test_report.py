@@ -133,8 +133,15 @@ def test_croissant_is_valid_and_its_records_are_the_sets(card: Card, warehouse: 
     (file,) = dataset.metadata.distribution
     assert file.sha256 == hashlib.sha256(Path(file.content_url).read_bytes()).hexdigest()
     records = [{name.rpartition("/")[2]: value for name, value in row.items()} for row in dataset.records("samples")]
-    ids = pq.read_table(file.content_url, columns=["sample_id"], partitioning=None)["sample_id"].to_pylist()
-    assert [row["sample_id"].decode() for row in records] == ids
+    rows = pq.read_table(file.content_url, partitioning=None).to_pylist()
+    assert [row["sample_id"].decode() for row in records] == [row["sample_id"] for row in rows]
+    assert [row["probabilities"] for row in records] == [row["probabilities"] for row in rows]
+    texts = [
+        [{name.rpartition("/")[2]: value and value.decode() for name, value in one.items()} for one in row["texts"]]
+        for row in records
+    ]
+    assert texts == [row["texts"] for row in rows]
+    assert {one["source"] for one in texts[0]} == {"alt_text", "vecap"}
     assert dataset.metadata.name == f"r@{card.version}"
 
 

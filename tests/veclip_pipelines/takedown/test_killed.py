@@ -120,7 +120,7 @@ def test_killed_anywhere_it_ends_as_undisturbed(tmp_path: Path, settings: Settin
     expected, points = state(warehouse, tmp_path), int(whole.stdout)
     assert points > 60
     # All of them where there is time.
-    every = 1 if os.environ.get("VECLIP_TEST_FULL") else 9
+    every = 1 if os.environ.get("VECLIP_TEST_FULL") else 19
     for after in range(1, points + 1, every):
         for name, copy in kept.items():
             shutil.rmtree(tmp_path / name)
@@ -129,7 +129,9 @@ def test_killed_anywhere_it_ends_as_undisturbed(tmp_path: Path, settings: Settin
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         # As the command line does it: written down again, which changes nothing, and carried out.
         takedown, _ = register(warehouse, read_requests([URL]), by="someone", reason="asked", keep_days=0)
-        assert unfinished(warehouse) == [find_takedown(warehouse, takedown.takedown_id)]
+        # The last point is after all that it does.
+        open_ = [find_takedown(warehouse, takedown.takedown_id)] if after < points else []
+        assert unfinished(warehouse) == open_
         carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-2")
         found = state(warehouse, tmp_path)
         for name, rows in expected.items():
