@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.columns import table_metadata
-from assets.inputs import score_inputs
+from assets.inputs import score_inputs, training_set_inputs
 from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
 from assets.partitions import recipe_partitions
 from resources.dask_cluster import DaskClusterResource
@@ -40,7 +40,7 @@ def benchmark_scores(
     home: HomeResource,
 ) -> dg.MaterializeResult[None]:
     warehouse, settings, name = delta_lake.warehouse(), home.settings(), context.partition_key
-    versions = score_inputs(settings, warehouse, name)
+    versions = score_inputs(settings, warehouse, training_set_inputs(settings, warehouse, name))
     work = Materialisation(context, warehouse, settings, BENCHMARK_SCORES, CODE_VERSION, versions)
     checkpoint = find_checkpoint(warehouse, versions["checkpoint"])
     assert checkpoint is not None

@@ -19,6 +19,7 @@ from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
 from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.captioning.stage import StageResult
 from veclip_pipelines.lineage.guard_rates import guard_counts
+from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
 
 
@@ -56,7 +57,7 @@ def concept_captions(
     note_process(context.instance, context.run)
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     engine = engines.resolve(config.engine_profile or settings.concept_engine, "concept", CODE_VERSION)
-    inputs = concept_inputs(warehouse, key, engine)
+    inputs = concept_inputs(Contents(warehouse, [key]), key, engine)
     work = Materialisation(context, warehouse, settings, CONCEPT_CAPTIONS, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
         how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}

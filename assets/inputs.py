@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from veclip_pipelines.captioning import concept, fusion
-from veclip_pipelines.crawl.drops import RegisteredDrop, drop_fingerprint, inspect_drop, registered_drop
+from veclip_pipelines.crawl.drops import RegisteredDrop, drop_fingerprint, inspect_drop
 from veclip_pipelines.crawl.index import CODE_VERSION as INDEX_VERSION
 from veclip_pipelines.crawl.index import Crawl
 from veclip_pipelines.crawl.policy import CrawlPolicy, crawl_policy
@@ -24,7 +24,7 @@ from veclip_pipelines.mixing.training_set import Mix, ResolvedText, input_versio
 from veclip_pipelines.model_config import model_config
 from veclip_pipelines.recipe import Recipe, TextSource, recipe_catalogue
 from veclip_pipelines.settings import Settings
-from veclip_pipelines.tables.query import content_version
+from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.checkpoint import checkpoint_id_of, find_checkpoint
@@ -43,9 +43,8 @@ def _engine(settings: Settings, profile: str, purpose: Purpose) -> EngineSpec:
     return resolve_engine(settings, profile, purpose, version)
 
 
-def raw_crawl_inputs(settings: Settings, warehouse: Warehouse, partition: str) -> dict[str, str]:
+def raw_crawl_inputs(settings: Settings, drop: RegisteredDrop) -> dict[str, str]:
     """The drop as it is now; for one that is pinned, as it was: what its folder holds since is not taken in."""
-    drop = registered_drop(warehouse, partition)
     fingerprint = drop.fingerprint if drop.state == "pinned" else drop_fingerprint(drop.uri)
     return _crawl_inputs(crawl_policy(settings), fingerprint)
 
@@ -61,9 +60,9 @@ def _crawl_inputs(policy: CrawlPolicy, fingerprint: str) -> dict[str, str]:
     return {"drop": fingerprint, "code": INDEX_VERSION, **({"nsfw": nsfw_engine()} if policy.nsfw else {})}
 
 
-def concept_inputs(warehouse: Warehouse, partition: str, engine: EngineSpec) -> dict[str, str]:
+def concept_inputs(contents: Contents, partition: str, engine: EngineSpec) -> dict[str, str]:
     return {
-        f"raw_crawl/{partition}": content_version(warehouse, RAW_CRAWL, {"crawl_partition": partition})[0],
+        f"raw_crawl/{partition}": contents.of(RAW_CRAWL, {"crawl_partition": partition})[0],
         "engine": engine.engine_id,
     }
 
@@ -78,18 +77,14 @@ def fuses_alone(profile: EngineProfile) -> bool:
     return profile.is_imported or KINDS[profile.kind].sees
 
 
-def vecap_inputs(
-    warehouse: Warehouse, partition: str, engine: EngineSpec, concept: EngineSpec | None
-) -> dict[str, str]:
-    raw_crawl = {f"raw_crawl/{partition}": content_version(warehouse, RAW_CRAWL, {"crawl_partition": partition})[0]}
+def vecap_inputs(contents: Contents, partition: str, engine: EngineSpec, concept: EngineSpec | None) -> dict[str, str]:
+    raw_crawl = {f"raw_crawl/{partition}": contents.of(RAW_CRAWL, {"crawl_partition": partition})[0]}
     if concept is None:
         return {**raw_crawl, "engine": engine.engine_id}
     concept_partition = {"crawl_partition": partition, "engine_id": concept.engine_id}
     return {
         **raw_crawl,
-        f"concept_captions/{partition}/{concept.engine_id}": content_version(
-            warehouse, CONCEPT_CAPTIONS, concept_partition
-        )[0],
+        f"concept_captions/{partition}/{concept.engine_id}": contents.of(CONCEPT_CAPTIONS, concept_partition)[0],
         "engine": engine.engine_id,
     }
 
@@ -112,7 +107,10 @@ class RecipeInputs:
         return checkpoint_id_of(self.recipe, self.config, self.set_version)
 
 
-def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> RecipeInputs:
+def training_set_inputs(
+    settings: Settings, warehouse: Warehouse, recipe_name: str, contents: Contents | None = None
+) -> RecipeInputs:
+    """Raises VeclipError where the recipe cannot be resolved, or a text of its is not there; contents as input_versions has them."""
     recipe = recipe_catalogue(settings).load(recipe_name)
     profiles = profile_catalogue(settings)
 
@@ -136,19 +134,18 @@ def training_set_inputs(settings: Settings, warehouse: Warehouse, recipe_name: s
     texts = {name: [resolved(text) for text in part.texts] for name, part in recipe.parts().items()}
     mix = resolve_mix(warehouse, recipe, texts, settings.home)
     config = model_config(settings, recipe.model.config)
-    return RecipeInputs(recipe, mix, config, input_versions(warehouse, mix))
+    return RecipeInputs(recipe, mix, config, input_versions(warehouse, mix, contents))
 
 
 def checkpoint_inputs(inputs: RecipeInputs) -> dict[str, str]:
     return {"training_set": inputs.set_version, "checkpoint": inputs.checkpoint_id}
 
 
-def score_inputs(settings: Settings, warehouse: Warehouse, recipe_name: str) -> dict[str, str]:
+def score_inputs(settings: Settings, warehouse: Warehouse, inputs: RecipeInputs) -> dict[str, str]:
     """Raises VeclipError where the recipe's checkpoint, as it would be trained now, is not there."""
-    inputs = training_set_inputs(settings, warehouse, recipe_name)
     if find_checkpoint(warehouse, inputs.checkpoint_id) is None:
         raise VeclipError(
-            f"recipe {recipe_name!r} has no checkpoint for its training set as it is now: materialise checkpoints first."
+            f"recipe {inputs.recipe.name!r} has no checkpoint for its training set as it is now: materialise checkpoints first."
         )
     folders = benchmark_folders(settings.benchmarks, inputs.recipe.benchmarks)
     versions = {f"benchmark/{folder.name}": open_benchmark(folder).sha256(settings.home) for folder in folders}

@@ -50,7 +50,7 @@ def raw_crawl(
 ) -> dg.MaterializeResult[None]:
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     drop = registered_drop(warehouse, key)
-    inputs = raw_crawl_inputs(settings, warehouse, key)
+    inputs = raw_crawl_inputs(settings, drop)
     work = Materialisation(context, warehouse, settings, RAW_CRAWL, CODE_VERSION, inputs)
     properties = commit_properties(context, CODE_VERSION)
     extra: dict[str, object] = {"drop": drop.uri, "format": " ".join((drop.format, drop.label)).strip()}

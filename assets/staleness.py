@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from typing import TypeVar
 
 from assets.inputs import (
     checkpoint_inputs,
@@ -15,19 +16,22 @@ from assets.inputs import (
     training_set_inputs,
     vecap_inputs,
 )
-from assets.partitions import CRAWL_ASSETS, RECIPE_ASSETS
-from veclip_pipelines.crawl.drops import list_drops
+from assets.partitions import RECIPE_ASSETS
+from veclip_pipelines.crawl.drops import list_drops, registered_drop
 from veclip_pipelines.crawl.duplicates import duplicates_inputs
 from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.lineage.provenance import is_current
+from veclip_pipelines.lineage.provenance import Recorded, is_current
 from veclip_pipelines.recipe import recipe_catalogue
 from veclip_pipelines.settings import Settings
+from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: The table that each source of a recipe's texts is read from.
 _TABLES = {"alt_text": "raw_crawl", "concept_caption": "concept_captions", "vecap": "vecap"}
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -51,41 +55,65 @@ class Staleness:
     warehouse: Warehouse
 
     def captions(self, partition: str, concept_profile: str, fusion_profile: str) -> list[str]:
-        """The crawl assets of a partition that are stale, each with all that is downstream of it.
+        """As :meth:`captions_of`, of one partition."""
+        return self.captions_of([partition], concept_profile, fusion_profile)[partition]
+
+    def captions_of(
+        self, partitions: Sequence[str], concept_profile: str, fusion_profile: str, contents: Contents | None = None
+    ) -> dict[str, list[str]]:
+        """The crawl assets of each partition that are stale, each with all that is downstream of it. The tables are read once.
+
+        Args:
+            contents: of all of them, where they were read for others already.
 
         Raises:
-            UsageError: an unknown profile or partition. ModelMissingError: a model that is not installed.
+            UsageError: an unknown profile. ModelMissingError: a model that is not installed.
         """
         concept = concept_engine(self.settings, concept_profile)
         fusion = fusion_engine(self.settings, fusion_profile)
         fused = fused_concepts(self.settings, fusion, concept_profile)
-        inputs = {
-            "raw_crawl": lambda: raw_crawl_inputs(self.settings, self.warehouse, partition),
-            "concept_captions": lambda: concept_inputs(self.warehouse, partition, concept),
-            "vecap": lambda: vecap_inputs(self.warehouse, partition, fusion, fused),
-        }
-        return self._of(CRAWL_ASSETS, partition, inputs)
+        contents = contents or Contents(self.warehouse, partitions)
+        recorded = Recorded.of(self.warehouse, partitions)
+        drops = {drop.crawl_partition: drop for drop in list_drops(self.warehouse)}
 
-    def models(self, recipe: str, *, changing: Collection[str] = ()) -> list[str]:
+        def raw_crawl(key: str) -> dict[str, str]:
+            return raw_crawl_inputs(self.settings, drops.get(key) or registered_drop(self.warehouse, key))
+
+        return {
+            key: _stale_of(
+                recorded,
+                key,
+                {
+                    "raw_crawl": partial(raw_crawl, key),
+                    "concept_captions": partial(concept_inputs, contents, key, concept),
+                    "vecap": partial(vecap_inputs, contents, key, fusion, fused),
+                },
+            )
+            for key in partitions
+        }
+
+    def models(self, recipe: str, *, changing: Collection[str] = (), contents: Contents | None = None) -> list[str]:
         """The recipe assets that are stale, each with all that is downstream of it.
 
         Args:
             changing: for a plan: the tables of captions that are about to change.
+            contents: of all crawl partitions, where they were read for others already.
         """
         sources = {text.source for text in recipe_catalogue(self.settings).load(recipe).texts}
         tables = {"raw_crawl", *(_TABLES[source] for source in sources if source in _TABLES)}
         if tables & set(changing):
             return list(RECIPE_ASSETS)
+        of_set = cache(partial(training_set_inputs, self.settings, self.warehouse, recipe, contents))
         inputs = {
-            "training_sets": lambda: training_set_inputs(self.settings, self.warehouse, recipe).versions,
-            "checkpoints": lambda: checkpoint_inputs(training_set_inputs(self.settings, self.warehouse, recipe)),
-            "benchmark_scores": lambda: score_inputs(self.settings, self.warehouse, recipe),
+            "training_sets": lambda: of_set().versions,
+            "checkpoints": lambda: checkpoint_inputs(of_set()),
+            "benchmark_scores": lambda: score_inputs(self.settings, self.warehouse, of_set()),
         }
-        return self._of(RECIPE_ASSETS, recipe, inputs)
+        return _stale_of(Recorded.of(self.warehouse, [recipe]), recipe, inputs)
 
     def raw_crawl(self, partition: str) -> bool:
         """Whether a partition's drop or the code that indexes it changed since."""
-        inputs = raw_crawl_inputs(self.settings, self.warehouse, partition)
+        inputs = raw_crawl_inputs(self.settings, registered_drop(self.warehouse, partition))
         return not is_current(self.warehouse, "raw_crawl", partition, inputs)
 
     def duplicates(self) -> bool:
@@ -100,18 +128,23 @@ class Staleness:
         """
         made = self._made()
         registered = {drop.crawl_partition for drop in list_drops(self.warehouse)}
+        contents = Contents(self.warehouse, registered)
         found: list[Stale] = []
         changing: set[str] = set()
+        by_engines: dict[tuple[str, str], list[str]] = {}
         for key in sorted(registered & {partition for asset, partition in made if asset == "raw_crawl"}):
             concept = made.get(("concept_captions", key)) or self.settings.concept_engine
             fusion = made.get(("vecap", key)) or self.settings.fusion_engine
-            stale = _known(partial(self.captions, key, concept, fusion))
-            found.append(Stale(key, tuple(asset for asset in stale if (asset, key) in made)))
-            changing.update(found[-1].assets)
+            by_engines.setdefault((concept, fusion), []).append(key)
+        for engines, keys in by_engines.items():
+            for key, stale in _known(partial(self.captions_of, keys, *engines, contents), {}).items():
+                found.append(Stale(key, tuple(asset for asset in stale if (asset, key) in made)))
+                changing.update(found[-1].assets)
+        found.sort(key=lambda one: one.key)
         if ("duplicates", "all") in made and self.duplicates():
             found.append(Stale("all", ("duplicates",)))
         for name in sorted(partition for asset, partition in made if asset == "training_sets"):
-            stale = _known(partial(self.models, name, changing=changing))
+            stale = _known(partial(self.models, name, changing=changing, contents=contents), [])
             found.append(Stale(name, tuple(asset for asset in stale if (asset, name) in made)))
         return [one for one in found if one.assets]
 
@@ -126,22 +159,27 @@ class Staleness:
         )
         return {(row["asset"], row["partition"]): row["profile"] for row in rows}
 
-    def _of(
-        self, order: Sequence[str], partition: str, inputs: Mapping[str, Callable[[], dict[str, str]]]
-    ) -> list[str]:
-        for place, asset in enumerate(order):
-            try:
-                current = is_current(self.warehouse, asset, partition, inputs[asset]())
-            except VeclipError:
-                # What it is made from is not there yet: that is found out when it runs, and said there.
-                current = False
-            if not current:
-                return list(order[place:])
-        return []
+
+def _stale_of(recorded: Recorded, partition: str, inputs: Mapping[str, Callable[[], dict[str, str]]]) -> list[str]:
+    """The first asset that is stale, and all that follow it.
+
+    Args:
+        inputs: what each asset is made from now, in the assets' order.
+    """
+    order = list(inputs)
+    for place, asset in enumerate(order):
+        try:
+            current = recorded.is_current(asset, partition, inputs[asset]())
+        except VeclipError:
+            # What it is made from is not there yet: that is found out when it runs, and said there.
+            current = False
+        if not current:
+            return order[place:]
+    return []
 
 
-def _known(ask: Callable[[], list[str]]) -> list[str]:
+def _known(ask: Callable[[], _T], otherwise: _T) -> _T:
     try:
         return ask()
     except VeclipError:
-        return []
+        return otherwise

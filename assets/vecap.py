@@ -20,6 +20,7 @@ from resources.home import HomeResource
 from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition
 from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.lineage.guard_rates import guard_counts
+from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.schemas import VECAP
 
 
@@ -64,9 +65,8 @@ def vecap(
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     engine = engines.resolve(config.engine_profile or settings.fusion_engine, "fusion", CODE_VERSION)
     concept = fused_concepts(settings, engine, config.concept_profile or settings.concept_engine)
-    work = Materialisation(
-        context, warehouse, settings, VECAP, CODE_VERSION, vecap_inputs(warehouse, key, engine, concept)
-    )
+    inputs = vecap_inputs(Contents(warehouse, [key]), key, engine, concept)
+    work = Materialisation(context, warehouse, settings, VECAP, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
         how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}
         if engine.profile.is_imported:

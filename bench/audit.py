@@ -1,6 +1,7 @@
 """An audit of a generated warehouse, sound in all that it checks, against reading its rows once to count them by a query of one's own.
 
-A third each of raw_crawl, concept captions and VeCap; one training set of all samples, which is made again.
+A third each of raw_crawl, concept captions and VeCap, in partitions of 10,000 rows; one training set of all samples, which is
+made again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from datetime import UTC, datetime
 
 from bench.report import Result
-from bench.trace import ENGINE, PARTITION, add_partition
+from bench.trace import ENGINE, add_partition
 from veclip_pipelines.lineage.audit import audit
 from veclip_pipelines.lineage.audit_runs import CODE, Materialised
 from veclip_pipelines.lineage.provenance import Provenance, record
@@ -24,6 +25,7 @@ from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _TABLES = (RAW_CRAWL, CONCEPT_CAPTIONS, VECAP)
+PARTITION = 10_000
 
 
 def run(count: int = 10_000_000) -> tuple[Result, dict[str, str]]:

@@ -85,8 +85,8 @@ def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, f
     """For each selected asset the partitions in which it is stale."""
     selected = launcher.select(select, _ORDER)
     todo: dict[str, list[str]] = {}
-    for key in keys:
-        for asset in launcher.stale.captions(key, concept, fusion):
+    for key, stale in launcher.stale.captions_of(keys, concept, fusion).items():
+        for asset in stale:
             if asset in selected:
                 todo.setdefault(asset, []).append(key)
     return todo

@@ -88,7 +88,8 @@ def plan(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
 ) -> list[Work]:
     """What is stale now. A recipe counts as stale where a table that its set is made from is about to change."""
-    work = [Work(key, False, tuple(launcher.stale.captions(key, concept, fusion))) for key in partitions]
+    stale = launcher.stale.captions_of(partitions, concept, fusion) if partitions else {}
+    work = [Work(key, False, tuple(assets)) for key, assets in stale.items()]
     changing = {asset for item in work for asset in item.assets}
     work += [Work(name, True, tuple(launcher.stale.models(name, changing=changing))) for name in recipes]
     return [item for item in work if item.assets]

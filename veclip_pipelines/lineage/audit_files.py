@@ -17,7 +17,6 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.lineage.auditing import Audited, Finding
 from veclip_pipelines.mixing.training_set import rebuild_content
 from veclip_pipelines.tables.commit import files_of
-from veclip_pipelines.tables.query import content_version
 from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES
 from veclip_pipelines.tables.standings import Standing, connect_all, standings
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
@@ -98,9 +97,7 @@ def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:
         missing = list(_missing(about, json.loads(row["files"])))
         for name in missing:
             yield Finding("pins", where, f"pinned file {name} is gone: the set cannot be made again")
-        present, _ = content_version(
-            about.warehouse, TRAINING_SETS, {"recipe": row["recipe"], "set_version": row["set_version"]}
-        )
+        present = about.content(TRAINING_SETS, {"recipe": row["recipe"], "set_version": row["set_version"]})
         if present != row["content_version"]:
             yield Finding("pins", where, f"its rows have content {present}, and had {row['content_version']}")
         if rebuild and not missing:

@@ -13,7 +13,6 @@ from veclip_pipelines.lineage.auditing import Audited, Finding
 from veclip_pipelines.lineage.provenance import RETIRED
 from veclip_pipelines.mixing import training_set
 from veclip_pipelines.mixing.training_set import set_version_of
-from veclip_pipelines.tables.query import content_version
 from veclip_pipelines.tables.schemas import TABLES
 
 CODE = {
@@ -65,7 +64,7 @@ def check_materialisations(about: Audited, told: Sequence[Materialised]) -> Iter
             CODE.get(row["asset"], row["code_version"]) == row["code_version"]
             and (partition := _partition(row)) is not None
         ):
-            present, _ = content_version(about.warehouse, TABLES[row["asset"]], partition)
+            present = about.content(TABLES[row["asset"]], partition)
             if present != row["data_version"]:
                 what = f"the table's content is {present}, and the newest materialisation noted {row['data_version']}"
                 yield Finding("materialisations", where, what)

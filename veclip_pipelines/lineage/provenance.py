@@ -70,21 +70,46 @@ def latest(warehouse: Warehouse, asset: str, partition: str) -> dict[str, object
     return rows[0] if rows else None
 
 
-def is_current(warehouse: Warehouse, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
-    """Whether the newest materialisation read exactly these inputs: then a new one would change nothing.
+@dataclass(frozen=True)
+class Recorded:
+    """The newest materialisations of some partitions, read once.
 
-    Of captions, the newest by the same engine: several engines' captions of a partition stand side by side. That a
-    partition was retired counts for all of them; it is noted without an engine.
+    Attributes:
+        inputs: by asset and partition, the newest first: engine and inputs, of each engine the newest.
     """
-    rows = read_rows(
-        warehouse,
-        "SELECT inputs FROM provenance WHERE asset = $asset AND partition = $partition "
-        "AND (json_extract_string(inputs, '$.engine') IS NOT DISTINCT FROM $engine "
-        "OR json_extract_string(inputs, '$.engine') = '') ORDER BY recorded_at DESC LIMIT 1",
-        {"asset": asset, "partition": partition, "engine": inputs.get("engine")},
-        tables=["provenance"],
-    )
-    return bool(rows) and rows[0]["inputs"] == _as_json(inputs)
+
+    inputs: Mapping[tuple[str, str], Sequence[tuple[str | None, str]]]
+
+    @classmethod
+    def of(cls, warehouse: Warehouse, partitions: Sequence[str]) -> Recorded:
+        rows = read_rows(
+            warehouse,
+            "SELECT asset, partition, json_extract_string(inputs, '$.engine') AS engine, inputs FROM provenance "
+            "WHERE partition IN (SELECT unnest(?)) "
+            "QUALIFY row_number() OVER (PARTITION BY asset, partition, engine ORDER BY recorded_at DESC) = 1 ORDER BY recorded_at DESC",
+            [list(partitions)],
+            tables=["provenance"],
+        )
+        found: dict[tuple[str, str], list[tuple[str | None, str]]] = {}
+        for row in rows:
+            found.setdefault((row["asset"], row["partition"]), []).append((row["engine"], row["inputs"]))
+        return cls(found)
+
+    def is_current(self, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
+        """Whether the newest materialisation read exactly these inputs: then a new one would change nothing.
+
+        Of captions, the newest by the same engine: several engines' captions of a partition stand side by side. That a
+        partition was retired counts for all of them; it is noted without an engine.
+        """
+        for engine, noted in self.inputs.get((asset, partition), ()):
+            if engine in (inputs.get("engine"), ""):
+                return noted == _as_json(inputs)
+        return False
+
+
+def is_current(warehouse: Warehouse, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
+    """As :meth:`Recorded.is_current`, of one partition."""
+    return Recorded.of(warehouse, [partition]).is_current(asset, partition, inputs)
 
 
 def _as_json(inputs: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mixing.selection import select_rows
 from veclip_pipelines.recipe import Condition, Filters, Part, Recipe, TextSourceName
 from veclip_pipelines.tables.commit import partition_files, replace_partition
+from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_table, read_pins, write_pins
 from veclip_pipelines.tables.query import connect, content_version
@@ -139,19 +140,23 @@ def _partitions(part: Part, present: Sequence[str], elsewhere: set[str]) -> tupl
     return tuple(sorted(part.crawl_partitions))
 
 
-def input_versions(warehouse: Warehouse, mix: Mix) -> dict[str, str]:
+def input_versions(warehouse: Warehouse, mix: Mix, contents: Contents | None = None) -> dict[str, str]:
     """The version of everything that a training set is made from: its own version is the hash of this.
+
+    Args:
+        contents: of all its crawl partitions, where they were read for others already.
 
     Raises:
         VeclipError: a text is not there for a crawl partition, or near duplicates were not looked for.
     """
     versions = {"mix": hashlib.sha256(mix.as_json().encode()).hexdigest(), "code": CODE_VERSION}
+    contents = contents or Contents(warehouse, (key for part in mix.parts for key in part.crawl_partitions))
     for part in mix.parts:
         for key in part.crawl_partitions:
-            versions[f"raw_crawl/{key}"] = content_version(warehouse, RAW_CRAWL, {"crawl_partition": key})[0]
+            versions[f"raw_crawl/{key}"] = contents.of(RAW_CRAWL, {"crawl_partition": key})[0]
             for text in part.texts:
                 if text.engine_id is not None:
-                    versions |= _caption_version(warehouse, mix.recipe, key, text)
+                    versions |= _caption_version(contents, mix.recipe, key, text)
         if part.uids:
             versions[f"uids/{part.name}"] = uids_version(Path(part.uids))
         if part.filters.near_duplicates == "one":
@@ -163,9 +168,9 @@ def input_versions(warehouse: Warehouse, mix: Mix) -> dict[str, str]:
     return versions
 
 
-def _caption_version(warehouse: Warehouse, recipe: str, key: str, text: ResolvedText) -> dict[str, str]:
+def _caption_version(contents: Contents, recipe: str, key: str, text: ResolvedText) -> dict[str, str]:
     spec = VECAP if text.source == "vecap" else CONCEPT_CAPTIONS
-    version, rows = content_version(warehouse, spec, {"crawl_partition": key, "engine_id": text.engine_id or ""})
+    version, rows = contents.of(spec, {"crawl_partition": key, "engine_id": text.engine_id or ""})
     if rows == 0:
         raise VeclipError(
             f"recipe {recipe!r}: crawl partition {key!r} has no {spec.name} by engine profile {text.profile!r} "

@@ -8,6 +8,7 @@ No view shows what a takedown took out, whichever files it reads: tombstones are
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ _DUCKDB_TYPES = {
 }
 #: Reason code of the row that stays in raw_crawl for an entry that was taken down: it says no more than that.
 TAKEN_DOWN = "taken_down"
+#: The content version of a partition without rows.
+NO_ROWS = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 #: Steps whose table holds rejects beside kept rows, with the column that names the row.
 REJECTING_STAGES = {
     "raw_crawl": "source_key",
@@ -101,16 +104,35 @@ def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[st
     Independent of row order and of how the rows are cut into files: it changes exactly when the content does. The
     rows' 128-bit hashes are combined by XOR, which is sound here because no two rows of a partition are equal.
     """
-    columns = ", ".join(f'"{name}"' for name in spec.schema.names)
     where = " AND ".join(f"{column} = ?" for column in partition) or "true"
-    sql = (
-        f"SELECT count(*), md5(coalesce(bit_xor(md5_number(to_json(row({columns}))::VARCHAR))::VARCHAR, '')) "  # noqa: S608
-        f"FROM {spec.name} WHERE {where}"
-    )
     with connect(warehouse, [spec.name]) as connection:
+        sql = f"SELECT {_version_sql(spec)}, count(*) FROM {spec.name} WHERE {where}"  # noqa: S608
         found = connection.execute(sql, list(partition.values())).fetchone()
     assert found is not None
-    return f"{found[1]}", int(found[0])
+    return f"{found[0]}", int(found[1])
+
+
+def content_versions(
+    connection: duckdb.DuckDBPyConnection, spec: TableSpec, crawl_partitions: Sequence[str] | None = None
+) -> dict[tuple[str, ...], tuple[str, int]]:
+    """Hash and number of rows of many partitions, as :func:`content_version` has them, by the values of their columns.
+
+    Args:
+        connection: has a view of the table.
+        crawl_partitions: only these; all by default.
+    """
+    columns = "".join(f", {name}" for name in spec.partition_by)
+    # Value by value, it leaves out files by their paths; as one list that is unnested, it would not.
+    asked = ", ".join("?" for _ in crawl_partitions or ())
+    where = "true" if crawl_partitions is None else f"crawl_partition IN ({asked})" if asked else "false"
+    sql = f"SELECT {_version_sql(spec)}, count(*){columns} FROM {spec.name} WHERE {where} GROUP BY ALL"  # noqa: S608
+    found = connection.execute(sql, list(crawl_partitions or ())).fetchall()
+    return {tuple(partition): (f"{version}", int(count)) for version, count, *partition in found}
+
+
+def _version_sql(spec: TableSpec) -> str:
+    columns = ", ".join(f'"{name}"' for name in spec.schema.names)
+    return f"md5(coalesce(bit_xor(md5_number(to_json(row({columns}))::VARCHAR))::VARCHAR, ''))"
 
 
 def view_of_files(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from veclip_pipelines.tables.commit import replace_partition
+from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import table_of, write_file
-from veclip_pipelines.tables.query import connect, content_version, read_rows
+from veclip_pipelines.tables.query import connect, content_version, content_versions, read_rows
 from veclip_pipelines.tables.schemas import TABLES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -42,6 +43,22 @@ def test_content_version_changes_with_any_cell(warehouse: Warehouse) -> None:
         )
     }
     assert len(versions) == 5
+
+
+def test_many_at_once_are_as_one_by_one(warehouse: Warehouse) -> None:
+    versions = {key: write(warehouse, key, [[row(key), row("b")]]) for key in ("p", "q", "r")}
+    asked = [*versions, "not there"]
+    with connect(warehouse, ["vecap"]) as connection:
+        every = content_versions(connection, VECAP)
+        some = content_versions(connection, VECAP, ["q", "not there"])
+        none = content_versions(connection, VECAP, [])
+    assert every == {(key, "e"): (version, 2) for key, version in versions.items()}
+    assert some == {("q", "e"): (versions["q"], 2)}
+    assert none == {}
+    contents = Contents(warehouse, asked)
+    for key in asked:
+        partition = {"crawl_partition": key, "engine_id": "e"}
+        assert contents.of(VECAP, partition) == content_version(warehouse, VECAP, partition)
 
 
 def test_every_table_can_be_queried_before_it_is_written(warehouse: Warehouse) -> None:
