@@ -113,7 +113,8 @@ def bring_up_to_date(
         context.require_success(noted)
         done: dict[str, RunDone] = {}
         # One after the other: two execute_job in threads of one process deadlock in Dagster's logging (tried).
-        for key in partitions:
+        for key in [item.key for item in plan(launcher, partitions, (), concept, fusion)]:
+            # Again: another may have made it meanwhile.
             if stale := launcher.stale.captions(key, concept, fusion):
                 watch = board.add(f"crawl partition {key}", _steps(stale))
                 done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, watch)
