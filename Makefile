@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 # Tests at once: 2 use the time in which the slow ones wait (each starts a cluster of its own); 0 runs them one by one.
 TEST_WORKERS ?= 2
-PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal
+PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist load --maxschedchunk 1
 
 .PHONY: help setup models demo experiment ui test test-fast test-full bench check format clean
 

@@ -15,6 +15,17 @@ from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several run at once, those that may take longest begin first: no worker waits at the end for another's longest."""
+    if hasattr(config, "workerinput"):
+
+        def seconds(item: pytest.Item) -> float:
+            mark = item.get_closest_marker("timeout")
+            return float(mark.args[0] if mark else config.getini("timeout"))
+
+        items.sort(key=lambda item: (-seconds(item), item.get_closest_marker("slow") is None))
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A fresh home; the environment points to it, so that child processes see it too."""
