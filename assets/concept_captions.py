@@ -57,7 +57,7 @@ def concept_captions(
     note_process(context.instance, context.run)
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     engine = engines.resolve(config.engine_profile or settings.concept_engine, "concept", CODE_VERSION)
-    inputs = concept_inputs(Contents(warehouse, [key]), key, engine)
+    inputs = concept_inputs(Contents.of_partitions(warehouse, [key]), key, engine)
     work = Materialisation(context, warehouse, settings, CONCEPT_CAPTIONS, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
         how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}

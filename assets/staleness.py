@@ -72,7 +72,7 @@ class Staleness:
         concept = concept_engine(self.settings, concept_profile)
         fusion = fusion_engine(self.settings, fusion_profile)
         fused = fused_concepts(self.settings, fusion, concept_profile)
-        contents = contents or Contents(self.warehouse, partitions)
+        contents = contents or Contents.of_partitions(self.warehouse, partitions)
         recorded = Recorded.of(self.warehouse, partitions)
         drops = {drop.crawl_partition: drop for drop in list_drops(self.warehouse)}
 
@@ -128,7 +128,7 @@ class Staleness:
         """
         made = self._made()
         registered = {drop.crawl_partition for drop in list_drops(self.warehouse)}
-        contents = Contents(self.warehouse, registered)
+        contents = Contents.of_partitions(self.warehouse, registered)
         found: list[Stale] = []
         changing: set[str] = set()
         by_engines: dict[tuple[str, str], list[str]] = {}

@@ -65,7 +65,7 @@ def vecap(
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     engine = engines.resolve(config.engine_profile or settings.fusion_engine, "fusion", CODE_VERSION)
     concept = fused_concepts(settings, engine, config.concept_profile or settings.concept_engine)
-    inputs = vecap_inputs(Contents(warehouse, [key]), key, engine, concept)
+    inputs = vecap_inputs(Contents.of_partitions(warehouse, [key]), key, engine, concept)
     work = Materialisation(context, warehouse, settings, VECAP, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
         how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +25,16 @@ from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, CRAWL_DROPS, ENGIN
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.carrying_out import carry_out
+from veclip_pipelines.takedown.register import Takedown, register
+from veclip_pipelines.takedown.requests import Request
 from veclip_pipelines.training.exposure import write_exposure
 from veclip_pipelines.training.loop import plan_of
 from veclip_pipelines.training.samples import SampleFile, write_samples
 
 EVIL = "<script>alert(1)</script>"
+#: An AltText long enough to be searched for.
+TEXT = "the grey cat of Mrs. Müller on her balcony"
 EYE, HAND = "e" * 32, "f" * 32
 CHECKPOINT, MLFLOW_RUN = "c" * 16, "a" * 32
 STEPS, TRAINING = 10, TrainingSettings(batch_size=4, steps=10)
@@ -101,6 +108,15 @@ def tell(
         value=0.25, queries=4, code_version="1", scored_at=datetime.now(UTC),
     )  # fmt: skip
     return version
+
+
+def take_down(settings: Settings, warehouse: Warehouse, data: bytes, *, keep_days: float = 0) -> Takedown:
+    """Takes the sample with a picture out of everything; of the checkpoints none is left to show it."""
+    shutil.rmtree(settings.checkpoints)
+    request = Request("sha256", hashlib.sha256(data).hexdigest())
+    takedown, _ = register(warehouse, [request], by="someone", reason="asked", keep_days=keep_days)
+    carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-1")
+    return takedown
 
 
 def make_set(warehouse: Warehouse, recipe: Recipe, fusion: str = HAND) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from veclip_pipelines.mlflow_tracking import Tracking
+
 DEFAULT_SERVE_URL = "http://127.0.0.1:3080"
 #: Where ``veclip ui`` shows them.
 DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL = "http://127.0.0.1:3000", "http://127.0.0.1:5000"
@@ -59,7 +61,7 @@ class Settings:
 
         home = Path(get("VECLIP_HOME", "veclip_home")).expanduser().resolve()
         tracking = get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
-        served = tracking.startswith(("http://", "https://"))
+        served = Tracking(tracking, None).is_server
         return cls(
             home=home,
             warehouse=get("VECLIP_WAREHOUSE", str(home / "warehouse")),

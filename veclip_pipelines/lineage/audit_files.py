@@ -97,7 +97,7 @@ def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:
         missing = list(_missing(about, json.loads(row["files"])))
         for name in missing:
             yield Finding("pins", where, f"pinned file {name} is gone: the set cannot be made again")
-        present = about.content(TRAINING_SETS, {"recipe": row["recipe"], "set_version": row["set_version"]})
+        present, _ = about.contents.of(TRAINING_SETS, {"recipe": row["recipe"], "set_version": row["set_version"]})
         if present != row["content_version"]:
             yield Finding("pins", where, f"its rows have content {present}, and had {row['content_version']}")
         if rebuild and not missing:

@@ -64,7 +64,7 @@ def check_materialisations(about: Audited, told: Sequence[Materialised]) -> Iter
             CODE.get(row["asset"], row["code_version"]) == row["code_version"]
             and (partition := _partition(row)) is not None
         ):
-            present = about.content(TABLES[row["asset"]], partition)
+            present, _ = about.contents.of(TABLES[row["asset"]], partition)
             if present != row["data_version"]:
                 what = f"the table's content is {present}, and the newest materialisation noted {row['data_version']}"
                 yield Finding("materialisations", where, what)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +11,9 @@ import pyarrow.fs as pafs
 
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.commit import files_of
+from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.query import NO_ROWS, content_versions, rows_of, view_of_files
+from veclip_pipelines.tables.query import content_versions, rows_of, view_of_files
 from veclip_pipelines.tables.schemas import TABLES
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.spec import TableSpec
@@ -45,7 +45,6 @@ class Audited:
     warehouse: Warehouse
     tracking: Tracking | None
     looked_at: int = 0
-    _contents: dict[str, dict[tuple[str, ...], tuple[str, int]]] = field(default_factory=dict)
 
     def look(self, count: int = 1) -> None:
         self.looked_at += count
@@ -68,11 +67,10 @@ class Audited:
         info = self.warehouse.filesystem.get_file_info(self.warehouse.path(spec, path))
         return bool(info.type == pafs.FileType.File)
 
-    def content(self, spec: TableSpec, partition: Mapping[str, str]) -> str:
-        """The hash of a partition's rows, as content_version has it. Those of all of a table's are worked out at once."""
-        if spec.name not in self._contents:
-            self._contents[spec.name] = content_versions(self._connection, spec)
-        return self._contents[spec.name].get(tuple(partition[name] for name in spec.partition_by), (NO_ROWS, 0))[0]
+    @cached_property
+    def contents(self) -> Contents:
+        """What the partitions of all tables hold, in the data files that are there."""
+        return Contents(lambda spec: content_versions(self._connection, spec))
 
     @cached_property
     def counts(self) -> dict[tuple[str, str, str], tuple[int, int]]:

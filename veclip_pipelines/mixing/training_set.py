@@ -150,7 +150,9 @@ def input_versions(warehouse: Warehouse, mix: Mix, contents: Contents | None = N
         VeclipError: a text is not there for a crawl partition, or near duplicates were not looked for.
     """
     versions = {"mix": hashlib.sha256(mix.as_json().encode()).hexdigest(), "code": CODE_VERSION}
-    contents = contents or Contents(warehouse, (key for part in mix.parts for key in part.crawl_partitions))
+    contents = contents or Contents.of_partitions(
+        warehouse, (key for part in mix.parts for key in part.crawl_partitions)
+    )
     for part in mix.parts:
         for key in part.crawl_partitions:
             versions[f"raw_crawl/{key}"] = contents.of(RAW_CRAWL, {"crawl_partition": key})[0]

@@ -89,11 +89,10 @@ def carry_out(
     # First, as the training sets do not know afterwards that they had the samples.
     work.write_all(note_taints(warehouse, takedown.takedown_id, hidden, tracking))
     rewritten: list[Rewritten] = []
+    places, announce = _held(work), partial(_rows_of_tables, work)
     for spec in CONTENT:
-        held = {place.removeprefix(f"{spec.name}/") for place in _held(work)}
-        rewritten += rewrite_table(
-            warehouse, spec, hidden, held=held, run_id=run_id, announce=partial(_rows_of_tables, work)
-        )
+        held = {place.removeprefix(f"{spec.name}/") for place in places}
+        rewritten += rewrite_table(warehouse, spec, hidden, held=held, run_id=run_id, announce=announce)
     sets = rewrite_pins(warehouse, rewritten, hidden, run_id=run_id)
     work.write_all(
         {

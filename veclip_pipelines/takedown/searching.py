@@ -181,21 +181,19 @@ class Searched:
         import sqlalchemy
 
         try:
-            engine = sqlalchemy.create_engine(url)
-        except ImportError as error:
-            raise VeclipError(
-                f"the database's driver is missing, {error}: pip install 'veclip-pipelines[postgres]'"
-            ) from error
-        try:
+            # Without a pool: it is connected to once.
+            engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
             with engine.connect().execution_options(yield_per=_ROWS) as connection:
                 for name in sqlalchemy.inspect(connection).get_table_names():
                     every = sqlalchemy.select(sqlalchemy.text("*")).select_from(sqlalchemy.table(name))
                     for row in connection.execute(every):
                         yield from self._row(row, name)
+        except ImportError as error:
+            raise VeclipError(
+                f"the database's driver is missing, {error}: pip install 'veclip-pipelines[postgres]'"
+            ) from error
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise VeclipError(str(error)) from error
-        finally:
-            engine.dispose()
 
     def _row(self, row: Iterable[Any], table: str) -> Iterator[Hit]:
         for value in _leaves(list(row)):

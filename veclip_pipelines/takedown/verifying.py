@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,10 +32,6 @@ _TEXTS = {
     "concept_captions": "SELECT unnest([text, engine_text]) AS t FROM concept_captions",
     "vecap": "SELECT unnest([text, engine_text]) AS t FROM vecap",
 }
-
-
-#: The password in a URL, with what is before and after it.
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*@")
 
 
 @dataclass(frozen=True)
@@ -91,52 +86,65 @@ def verify(
     """
     marks = _marks(warehouse, takedown_id)
     searched = _searched(marks)
-    held, not_ours = _held(warehouse), _not_ours(warehouse)
-    may_change = crawl_policy(settings).may_change
-    hits: list[tuple[str, Hit]] = []
+    held = _held(warehouse)
+    hits: list[tuple[_Place, str, Hit]] = []
     unreadable: dict[str, str] = {}
     looked = 0
-    for place, look in _places(warehouse, settings, searched, databases):
+    for place in _places(warehouse, settings, searched, databases):
         looked += 1
         try:
-            hits += look()
+            for uri, hit in place.look():
+                hits.append((place, uri, hit))
         except FileNotFoundError:
             continue  # it went while we looked: a run is at work
         except (OSError, EOFError, pa.ArrowException, ValueError, sqlite3.Error, zlib.error, VeclipError) as error:
-            unreadable[place] = str(error).splitlines()[0]
-    shared = _shared_texts(warehouse, {hit.what for _, hit in hits if hit.kind == "text"})
-    allowed = _allowed_looks(warehouse, [hit for _, hit in hits if hit.kind == "looks"], searched)
+            unreadable[place.uri] = str(error).splitlines()[0]
+    shared = _shared_texts(warehouse, {hit.what for _, _, hit in hits if hit.kind == "text"})
+    allowed = _allowed_looks(warehouse, [hit for _, _, hit in hits if hit.kind == "looks"], searched)
     remnants: dict[tuple[str, str, str], Remnant] = {}
-    for uri, hit in hits:
+    for place, uri, hit in hits:
         if (hit.kind == "text" and hit.what in shared) or (hit.kind == "looks" and hit in allowed):
             continue
         until = held.get(uri.removeprefix(f"{warehouse.root}/"))
-        tracked = uri.startswith(settings.mlflow_tracking_uri)  # over HTTP, as what is not ours, but it is ours
-        ours = (tracked or may_change(uri)) and uri not in not_ours and not uri.startswith(f"{settings.benchmarks}/")
-        state = "held" if until is not None else "found" if ours else "not_ours"
+        state = "held" if until is not None else "found" if place.is_ours else "not_ours"
         remnants.setdefault((uri, hit.kind, hit.what), Remnant(uri, state, hit.kind, hit.what, hit.where, until))
     texts = {text for row in marks for text in row["texts"]}
     return Verified(looked, len(searched.pictures), len(texts), tuple(remnants.values()), len(shared), unreadable)
 
 
-def _places(
-    warehouse: Warehouse, settings: Settings, searched: Searched, databases: Sequence[str]
-) -> Iterator[tuple[str, Callable[[], Iterable[tuple[str, Hit]]]]]:
-    """All files, databases and servers, each with what looks into it."""
+@dataclass(frozen=True)
+class _Place:
+    """A file, a database or a server.
+
+    Attributes:
+        look: what it holds, each with where that lies.
+        is_ours: whether we may change it.
+    """
+
+    uri: str
+    look: Callable[[], Iterable[tuple[str, Hit]]]
+    is_ours: bool = True
+
+
+def _places(warehouse: Warehouse, settings: Settings, searched: Searched, databases: Sequence[str]) -> Iterator[_Place]:
     tables = {f"{warehouse.root}/{spec.name}/": spec.name for spec in CONTENT}
+    may_change, not_ours = crawl_policy(settings).may_change, _not_ours(warehouse)
     for uri in _files(warehouse, settings):
         table = next((name for root, name in tables.items() if uri.startswith(root) and "/_delta_log/" not in uri), "")
-        yield uri, partial(_look, uri, partial(searched.file, uri, rows_of=table))
+        ours = may_change(uri) and uri not in not_ours and not uri.startswith(f"{settings.benchmarks}/")
+        yield _Place(uri, partial(_look, uri, partial(searched.file, uri, rows_of=table)), ours)
     tracking = Tracking(settings.mlflow_tracking_uri, None)
     if tracking.is_server:
-        yield tracking.tracking_uri, lambda: search_server(tracking.client(), searched)
+        yield _Place(tracking.tracking_uri, lambda: search_server(tracking.client(), searched))
     for url in [*databases, *([tracking.tracking_uri] if tracking.is_database else [])]:
-        place = _PASSWORD.sub(r"\1***@", url)
-        yield place, partial(_look, place, partial(searched.database, url))
+        import sqlalchemy
+
+        shown = sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        yield _Place(shown, partial(_look, shown, partial(searched.database, url)))
 
 
-def _look(place: str, look: Callable[[], Iterator[Hit]]) -> list[tuple[str, Hit]]:
-    return [(place, hit) for hit in look()]
+def _look(uri: str, look: Callable[[], Iterator[Hit]]) -> Iterator[tuple[str, Hit]]:
+    return ((uri, hit) for hit in look())
 
 
 def _files(warehouse: Warehouse, settings: Settings) -> Iterator[str]:

@@ -55,7 +55,7 @@ def test_many_at_once_are_as_one_by_one(warehouse: Warehouse) -> None:
     assert every == {(key, "e"): (version, 2) for key, version in versions.items()}
     assert some == {("q", "e"): (versions["q"], 2)}
     assert none == {}
-    contents = Contents(warehouse, asked)
+    contents = Contents.of_partitions(warehouse, asked)
     for key in asked:
         partition = {"crawl_partition": key, "engine_id": "e"}
         assert contents.of(VECAP, partition) == content_version(warehouse, VECAP, partition)

@@ -1,8 +1,6 @@
 """What was taken down is also found in what is no file: Dagster's and MLflow's Postgres, and a tracking server of MLflow."""
 
 import dataclasses
-import hashlib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,29 +8,21 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from builders import picture
-from lineage_story import tell
+from lineage_story import TEXT, take_down, tell
 from mlflow import MlflowClient
 from servers import mlflow_server, postgres_server
 
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.carrying_out import carry_out
-from veclip_pipelines.takedown.register import register
-from veclip_pipelines.takedown.requests import Request
 from veclip_pipelines.takedown.verifying import verify
-
-TEXT = "the grey cat of Mrs. Müller on her balcony"
 
 
 @pytest.fixture
 def gone(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> Settings:
     """A sample with a telling AltText, taken down, with nothing held back."""
     tell(tmp_path, settings, warehouse, alt_texts={2: TEXT})
-    shutil.rmtree(settings.checkpoints)
-    request = Request("sha256", hashlib.sha256(picture(2)).hexdigest())
-    takedown, _ = register(warehouse, [request], by="someone", reason="asked", keep_days=0)
-    carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-1")
+    take_down(settings, warehouse, picture(2))
     return settings
 
 

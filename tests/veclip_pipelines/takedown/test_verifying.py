@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import io
 import json
-import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable
@@ -19,18 +17,13 @@ import pytest
 from builders import add_member
 from hypothesis import given
 from hypothesis import strategies as st
-from lineage_story import tell
+from lineage_story import TEXT, take_down, tell
 from PIL import Image
 
 from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.carrying_out import carry_out
 from veclip_pipelines.takedown.fingerprints import LEAST_WORDS, Wanted, fingerprint
-from veclip_pipelines.takedown.register import register
-from veclip_pipelines.takedown.requests import Request
 from veclip_pipelines.takedown.verifying import Verified, verify
-
-TEXT = "the grey cat of Mrs. Müller on her balcony"
 
 
 def checkers() -> bytes:
@@ -50,10 +43,7 @@ PICTURE = checkers()
 def gone(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> Settings:
     """A sample with a telling AltText, taken down, with nothing held back."""
     tell(tmp_path, settings, warehouse, alt_texts={2: TEXT}, pictures={2: PICTURE})
-    shutil.rmtree(settings.checkpoints)
-    request = Request("sha256", hashlib.sha256(PICTURE).hexdigest())
-    takedown, _ = register(warehouse, [request], by="someone", reason="asked", keep_days=0)
-    carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-1")
+    take_down(settings, warehouse, PICTURE)
     return settings
 
 
@@ -156,10 +146,7 @@ def test_a_picture_is_found(
 
 def test_earlier_contents_are_named_with_their_time(tmp_path: Path, settings: Settings, warehouse: Warehouse) -> None:
     tell(tmp_path, settings, warehouse, pictures={2: PICTURE})
-    shutil.rmtree(settings.checkpoints)
-    request = Request("sha256", hashlib.sha256(PICTURE).hexdigest())
-    takedown, _ = register(warehouse, [request], by="someone", reason="asked", keep_days=3)
-    carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-1")
+    takedown = take_down(settings, warehouse, PICTURE, keep_days=3)
     found = verify(warehouse, settings)
     assert {one.state for one in found.remnants} == {"held"}
     assert {one.until for one in found.remnants} == {takedown.erase_after}
