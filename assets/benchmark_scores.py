@@ -4,18 +4,18 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.columns import table_metadata
-from assets.inputs import score_inputs, training_set_inputs
-from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
-from assets.partitions import recipe_partitions
+from assets.shared.columns import table_metadata
+from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.partitions import recipe_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
+from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
 from veclip_pipelines.evaluation.models import ModelSource
 from veclip_pipelines.evaluation.scoring import CODE_VERSION, score
-from veclip_pipelines.recipe import recipe_catalogue
+from veclip_pipelines.planning.inputs import score_inputs, training_set_inputs
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.training.checkpoint import find_checkpoint

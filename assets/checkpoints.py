@@ -5,15 +5,15 @@ from urllib.parse import quote
 import dagster as dg
 from pydantic import Field
 
-from assets.columns import table_metadata
-from assets.inputs import checkpoint_inputs, training_set_inputs
-from assets.materialisation import OWNERS, Materialisation, launched_by, preview
-from assets.partitions import recipe_partitions
+from assets.shared.columns import table_metadata
+from assets.shared.materialisation import OWNERS, Materialisation, launched_by, preview
+from assets.shared.partitions import recipe_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.planning.inputs import checkpoint_inputs, training_set_inputs
 from veclip_pipelines.tables.training_schemas import CHECKPOINTS
 from veclip_pipelines.training.checkpoint import CODE_VERSION, CheckpointTask, find_checkpoint
 from veclip_pipelines.training.loader import LoaderSettings

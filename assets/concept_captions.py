@@ -3,22 +3,22 @@
 import dagster as dg
 from pydantic import Field
 
-from assets.automation import CARRY_ON
-from assets.columns import table_metadata
-from assets.guards import guard_metadata
-from assets.inputs import concept_inputs
-from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
-from assets.partitions import crawl_partitions
-from assets.progress import RunProgress
-from assets.run_log import note_process
+from assets.shared.automation import CARRY_ON
+from assets.shared.columns import table_metadata
+from assets.shared.guards import guard_metadata
+from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.partitions import crawl_partitions
+from assets.shared.run_log import note_process
+from assets.shared.run_progress import RunProgress
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
+from veclip_pipelines.captioning.guard_rates import guard_counts
 from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.captioning.stage import StageResult
-from veclip_pipelines.lineage.guard_rates import guard_counts
+from veclip_pipelines.planning.inputs import concept_inputs
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
 

@@ -5,14 +5,14 @@ import json
 
 import dagster as dg
 
-from assets.materialisation import OWNERS
-from assets.partitions import recipe_partitions
+from assets.shared.materialisation import OWNERS
+from assets.shared.partitions import recipe_partitions
 from resources.home import HomeResource
-from veclip_pipelines.catalogue import Catalogue
+from veclip_pipelines.config.catalogue import Catalogue
+from veclip_pipelines.config.recipe import recipe_catalogue
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.profiles import profile_catalogue
 from veclip_pipelines.engines.prompts import Purpose, prompt_catalogue
-from veclip_pipelines.recipe import recipe_catalogue
-from veclip_pipelines.settings import Settings
 
 PURPOSES: tuple[Purpose, ...] = ("concept", "fusion")
 GROUP = "configuration"

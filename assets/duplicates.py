@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from assets.automation import AFTER_A_WAVE
-from assets.columns import table_metadata
-from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.automation import AFTER_A_WAVE
+from assets.shared.columns import table_metadata
+from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from veclip_pipelines.crawl.duplicates import CODE_VERSION, duplicates_inputs, find_duplicates

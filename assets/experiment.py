@@ -5,13 +5,13 @@ import dataclasses
 import dagster as dg
 from pydantic import Field
 
-from assets.materialisation import OWNERS
+from assets.shared.materialisation import OWNERS
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from veclip_pipelines.experiment.data import Sizes, write_benchmarks, write_crawl
 from veclip_pipelines.experiment.design import Plan, write_recipes
 from veclip_pipelines.experiment.findings import markdown
-from veclip_pipelines.experiment.places import crawl_folder, install_captioner, report_folder
+from veclip_pipelines.experiment.folders import crawl_folder, install_captioner, report_folder
 
 _GROUP = "experiment"
 
@@ -67,7 +67,7 @@ def experiment_data(
 def experiment_report(
     config: ExperimentConfig, delta_lake: DeltaLakeResource, home: HomeResource
 ) -> dg.MaterializeResult[None]:
-    from veclip_pipelines.experiment.report import write_report  # imports matplotlib
+    from veclip_pipelines.experiment.write_up import write_report  # imports matplotlib
 
     settings = home.settings()
     folder = report_folder(settings)

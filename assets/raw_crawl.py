@@ -3,17 +3,17 @@
 import dagster as dg
 from pydantic import Field
 
-from assets.columns import table_metadata
-from assets.inputs import crawl_of, raw_crawl_inputs
-from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
-from assets.partitions import crawl_partitions
+from assets.shared.columns import table_metadata
+from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
+from assets.shared.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from veclip_pipelines.crawl.drops import registered_drop
 from veclip_pipelines.crawl.index import CODE_VERSION, index_drop
 from veclip_pipelines.crawl.retry import retry_rejects
-from veclip_pipelines.lineage.provenance import latest
+from veclip_pipelines.planning.inputs import crawl_of, raw_crawl_inputs
+from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse

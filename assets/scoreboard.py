@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from assets.automation import AFTER_A_WAVE
-from assets.materialisation import OWNERS
+from assets.shared.automation import AFTER_A_WAVE
+from assets.shared.materialisation import OWNERS
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 

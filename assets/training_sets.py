@@ -4,14 +4,14 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from assets.columns import table_metadata
-from assets.inputs import training_set_inputs
-from assets.materialisation import OWNERS, Materialisation, commit_properties, preview
-from assets.partitions import recipe_partitions
+from assets.shared.columns import table_metadata
+from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.partitions import recipe_partitions
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from veclip_pipelines.mixing.figures import figures_table, set_figures, write_figures
 from veclip_pipelines.mixing.training_set import CODE_VERSION, make_training_set, pins_of
+from veclip_pipelines.planning.inputs import training_set_inputs
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 
 _ALL = dg.AllPartitionMapping()

@@ -3,23 +3,23 @@
 import dagster as dg
 from pydantic import Field
 
-from assets.automation import CARRY_ON
-from assets.columns import table_metadata
 from assets.concept_captions import stage_metadata
-from assets.guards import guard_metadata
-from assets.inputs import fused_concepts, vecap_inputs
-from assets.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
-from assets.partitions import crawl_partitions
-from assets.progress import RunProgress
-from assets.run_log import note_process
+from assets.shared.automation import CARRY_ON
+from assets.shared.columns import table_metadata
+from assets.shared.guards import guard_metadata
+from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
+from assets.shared.partitions import crawl_partitions
+from assets.shared.run_log import note_process
+from assets.shared.run_progress import RunProgress
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition
+from veclip_pipelines.captioning.guard_rates import guard_counts
 from veclip_pipelines.captioning.imported import import_partition
-from veclip_pipelines.lineage.guard_rates import guard_counts
+from veclip_pipelines.planning.inputs import fused_concepts, vecap_inputs
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.schemas import VECAP
 

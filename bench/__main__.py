@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from bench.report import report
+from bench.outcome import report
 
 BENCHMARKS = (
     "index-drop",

@@ -11,14 +11,14 @@ import tempfile
 import time
 from datetime import UTC, datetime
 
-from bench.report import Result
+from bench.outcome import Result
 from bench.trace import ENGINE, add_partition
-from veclip_pipelines.lineage.audit import audit
-from veclip_pipelines.lineage.audit_runs import CODE, Materialised
-from veclip_pipelines.lineage.provenance import Provenance, record
+from veclip_pipelines.audit.audit_runs import CODE, Materialised
+from veclip_pipelines.audit.auditing import audit
+from veclip_pipelines.config.recipe import Recipe, TextSource
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
-from veclip_pipelines.recipe import Recipe, TextSource
 from veclip_pipelines.tables.commit import append_new, files_of
+from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, content_version
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, ENGINES, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.spec import TableSpec

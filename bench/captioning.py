@@ -12,15 +12,15 @@ from pathlib import Path
 from PIL import Image
 
 from bench.engine_rates import compare
-from bench.report import Result
+from bench.outcome import Result
 from bench.small_llava import QUESTION, make_small_llava, scene
+from veclip_pipelines.compute.fanout import stop_if_cancelled
 from veclip_pipelines.engines.base import PictureBatch
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.loading import answers
 from veclip_pipelines.engines.profiles import Decoding, EngineProfile
 from veclip_pipelines.engines.prompts import Prompt
-from veclip_pipelines.fanout import stop_if_cancelled
-from veclip_pipelines.pictures import decode
+from veclip_pipelines.media.pictures import decode
 
 _MODELS = Path(__file__).parent / ".models"
 _PIPELINE_BATCHES = (1, 8, 16, 32, 64)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.fusion import rows
-from bench.report import Result
+from bench.outcome import Result
 from bench.stage_data import concept_spec, fusion_spec, write_texts
 from veclip_pipelines.captioning.fusion import fuse_partition
-from veclip_pipelines.cluster import cluster_down, cluster_up
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up
+from veclip_pipelines.compute.fanout import DaskRunner
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.fanout import DaskRunner
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _PROCESSES = 2

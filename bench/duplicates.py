@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bench.report import Result
+from bench.outcome import Result
 from veclip_pipelines.crawl.duplicates import MEMORY_LIMIT, find_duplicates
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.data_files import write_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.report import Result
+from bench.outcome import Result
 
 
 def best_of(run: Callable[[], Sequence[str]], rounds: int) -> tuple[float, Sequence[str]]:

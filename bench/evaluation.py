@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from bench.crawl_data import photographs, text
+from bench.outcome import Result
 from bench.peers import VISION, run_peer
-from bench.report import Result
 
 _CAPTIONS, _CLASSES, _TEMPLATES, _PER_SHARD = 5, 20, 8, 100
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from bench.crawl_data import write_wat
+from bench.outcome import Result
 from bench.peers import run_peer
-from bench.report import Result
 from veclip_pipelines.crawl.formats.common_crawl import read_entries
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from bench.crawl_data import run_server, write_url_table
 from bench.index_drop import warm_up
+from bench.outcome import Result
 from bench.peers import run_peer
-from bench.report import Result
-from veclip_pipelines.cluster import cluster_down, cluster_up
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up
+from veclip_pipelines.compute.fanout import DaskRunner
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.crawl.index import Crawl, index_drop
 from veclip_pipelines.crawl.policy import CrawlPolicy
-from veclip_pipelines.fanout import DaskRunner
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -9,13 +9,13 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from bench.engine_rates import compare
-from bench.report import Result
+from bench.outcome import Result
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.demo.sample_crawl import sample_drops
 from veclip_pipelines.engines.base import TextBatch
 from veclip_pipelines.engines.identity import resolve_engine
 from veclip_pipelines.engines.transformers_text import TransformersTextEngine
-from veclip_pipelines.settings import Settings
-from veclip_pipelines.texts import clean_alt_text, descriptive_part
+from veclip_pipelines.media.texts import clean_alt_text, descriptive_part
 
 _PIPELINE_BATCHES = (1, 8, 16, 32)
 

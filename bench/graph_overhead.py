@@ -16,11 +16,11 @@ from typing import Any
 
 from bench.dask_scaling import _answer_all, _load
 from bench.fusion import rows
-from bench.report import Result
+from bench.outcome import Result
 from bench.stage_data import fusion_spec, write_texts
-from veclip_pipelines.cluster import cluster_down, cluster_up
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -61,8 +61,8 @@ def _by_dagster(spec: EngineSpec, data: Sequence[Mapping[str, str]]) -> tuple[fl
     import dagster as dg
     from distributed import Client
 
-    from assets.launching import prepare_dagster_home
-    from assets.partitions import CRAWL
+    from assets.orchestration.launching import prepare_dagster_home
+    from assets.shared.partitions import CRAWL
     from veclip_pipelines.definitions import build_defs
 
     settings = Settings.from_env()

@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 
 from bench.crawl_data import write_img2dataset_drop
+from bench.outcome import Result
 from bench.peers import VISION, run_peer
-from bench.report import Result
+from veclip_pipelines.compute.fanout import HereRunner
+from veclip_pipelines.config.model_config import train_tokenizer
+from veclip_pipelines.config.recipe import Recipe, TrainingSettings
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.crawl.index import Crawl, index_drop
-from veclip_pipelines.embedding import normalised, tokens_of
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
-from veclip_pipelines.model_config import train_tokenizer
-from veclip_pipelines.recipe import Recipe, TrainingSettings
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.training.embedding import normalised, tokens_of
 from veclip_pipelines.training.loader import Loader, LoaderSettings
 from veclip_pipelines.training.loop import plan_of
 from veclip_pipelines.training.samples import SampleFile, write_samples

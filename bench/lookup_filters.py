@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 
-from bench.report import Result
+from bench.outcome import Result
 from bench.trace import generated_rows
 from veclip_pipelines.tables.data_files import write_file
 from veclip_pipelines.tables.schemas import RAW_CRAWL

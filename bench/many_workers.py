@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from bench.report import Result
-from veclip_pipelines.fanout import DaskRunner, TaskSizing
+from bench.outcome import Result
+from veclip_pipelines.compute.fanout import DaskRunner, TaskSizing
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, table_of, write_file
 from veclip_pipelines.tables.schemas import VECAP

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bench.report import Result
+from bench.outcome import Result
 from veclip_pipelines.tables import log
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file

@@ -24,8 +24,8 @@ from PIL import Image
 
 from veclip_pipelines.experiment.design import Run
 from veclip_pipelines.experiment.findings import Key, compare, markdown, means
-from veclip_pipelines.experiment.report import scores_of
-from veclip_pipelines.pictures import PictureError, decode
+from veclip_pipelines.experiment.write_up import scores_of
+from veclip_pipelines.media.pictures import PictureError, decode
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CRAWL, HALF, BENCHMARK = "open-clip-art", "tux-paint-half", "tux-paint"

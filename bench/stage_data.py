@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from veclip_pipelines.captioning.concept import CODE_VERSION
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.profiles import GuardPolicy
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL

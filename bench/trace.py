@@ -13,7 +13,7 @@ import time
 import duckdb
 import pyarrow as pa
 
-from bench.report import Result
+from bench.outcome import Result
 from veclip_pipelines.lineage.questions import Kind, Question
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.tables.commit import partition_files, replace_partition

@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 from bench.crawl_data import text
+from bench.outcome import Result
 from bench.peers import VISION, run_peer
-from bench.report import Result
 
-_CONFIG = Path(__file__).parents[1] / "veclip_pipelines" / "model_configs" / "vit-b-32.json"
+_CONFIG = Path(__file__).parents[1] / "veclip_pipelines" / "config" / "model_configs" / "vit-b-32.json"
 
 
 def run(count: int = 32) -> tuple[Result, dict[str, str]]:

@@ -12,10 +12,10 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from veclip_pipelines.cluster import running_cluster, worker_environment
+from veclip_pipelines.compute.cluster import running_cluster, worker_environment
+from veclip_pipelines.compute.fanout import DaskRunner
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.fanout import DaskRunner
-from veclip_pipelines.settings import Settings
 
 _CONNECT_SECONDS = 30
 _WORKERS = {"distributed.nanny.pre-spawn-environ": worker_environment(1), "distributed.worker.profile.enabled": False}

@@ -6,7 +6,7 @@ dagster_deltalake is not used: it loads whole slices in memory and falls back to
 import dagster as dg
 from pydantic import Field
 
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.prompts import Purpose
-from veclip_pipelines.settings import Settings
 
 
 class EnginesResource(dg.ConfigurableResource):

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.settings import Settings
 
 
 class HomeResource(dg.ConfigurableResource):

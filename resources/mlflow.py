@@ -6,8 +6,8 @@ dagster_mlflow is not used: it is a legacy resource with global state and one ML
 import dagster as dg
 from pydantic import Field
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.mlflow_tracking import Tracking
-from veclip_pipelines.settings import Settings
 
 
 class MlflowResource(dg.ConfigurableResource):

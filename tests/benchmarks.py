@@ -12,8 +12,8 @@ import torch
 from builders import add_member, picture
 from training_jobs import CONFIG
 
-from veclip_pipelines.embedding import preprocessor_config
-from veclip_pipelines.model_config import train_tokenizer
+from veclip_pipelines.config.model_config import train_tokenizer
+from veclip_pipelines.training.embedding import preprocessor_config
 from veclip_pipelines.training.model import build_model
 
 NAMES = ("red circle", "blue square", "green bar")

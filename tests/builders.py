@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
+from veclip_pipelines.compute.fanout import HereRunner, Runner
 from veclip_pipelines.crawl.drops import Drop, inspect_drop
 from veclip_pipelines.crawl.index import Crawl, IndexResult, index_drop
 from veclip_pipelines.crawl.policy import CrawlPolicy
-from veclip_pipelines.fanout import HereRunner, Runner
 from veclip_pipelines.tables.warehouse import Warehouse
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "gray")
@@ -174,9 +174,9 @@ def _teach_colours(model, processor, steps: int = 120) -> None:  # type: ignore[
     """Trains the captioner to say the ground's colour and to stop: as it is made it would say the same of every picture."""
     import torch
 
+    from veclip_pipelines.config.settings import Settings
     from veclip_pipelines.engines.prompts import prompt_catalogue
-    from veclip_pipelines.pictures import decode
-    from veclip_pipelines.settings import Settings
+    from veclip_pipelines.media.pictures import decode
 
     question = prompt_catalogue(Settings.from_env({})).load("concept").question({})
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]

@@ -13,7 +13,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from builders import write_tiny_llama, write_tiny_llava
 
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CONCEPT = ("--concept-engine", "seer")

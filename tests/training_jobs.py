@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from builders import picture
 
-from veclip_pipelines.recipe import ModelSettings, Recipe, TrainingSettings
+from veclip_pipelines.config.recipe import ModelSettings, Recipe, TrainingSettings
 from veclip_pipelines.training.loop import TrainingJob
 from veclip_pipelines.training.samples import _SCHEMA
 

@@ -6,22 +6,22 @@ from typing import Any
 
 import dagster as dg
 
-from assets.audit import audit, audit_schedule
 from assets.benchmark_scores import benchmark_scores
 from assets.checkpoints import checkpoints
-from assets.checks import asset_checks
 from assets.concept_captions import concept_captions
 from assets.configuration import configuration_assets
 from assets.duplicates import duplicates
 from assets.experiment import experiment_assets
-from assets.jobs import jobs
-from assets.pruning import prune_schedule
+from assets.orchestration.checks import asset_checks
+from assets.orchestration.jobs import jobs
+from assets.orchestration.pruning import prune_schedule
+from assets.orchestration.sensors import sensors
+from assets.orchestration.takedowns import takedown_schedules
 from assets.raw_crawl import raw_crawl
 from assets.scoreboard import scoreboard
-from assets.sensors import sensors
-from assets.takedowns import takedown_schedules
 from assets.training_sets import training_sets
 from assets.vecap import vecap
+from assets.warehouse_audit import audit, audit_schedule
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource

@@ -13,7 +13,7 @@ import open_clip
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from veclip_pipelines.recipe import TrainingSettings
+from veclip_pipelines.config.recipe import TrainingSettings
 from veclip_pipelines.training.group import Group
 from veclip_pipelines.training.optimisation import Contrastive, accumulate_gradients, make_optimiser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from assets.checks import asset_checks
+from assets.orchestration.checks import asset_checks
 from veclip_pipelines.definitions import build_defs, defs
 from veclip_pipelines.tables.schemas import TABLES
 

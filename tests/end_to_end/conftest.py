@@ -10,8 +10,8 @@ import pytest
 from builders import write_profile
 from installation import Installation
 
-from veclip_pipelines.cluster import cluster_down, cluster_up
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -18,7 +18,7 @@ from drops import write_table
 from installation import ENGINES, Installation
 from web import Web, running_web
 
-from veclip_pipelines.cluster import running_cluster
+from veclip_pipelines.compute.cluster import running_cluster
 from veclip_pipelines.tables.query import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_engines"), pytest.mark.timeout(600)]

@@ -22,7 +22,7 @@ import pytest
 from builders import numbered_entries, write_drop
 from installation import ENGINES, Installation
 
-from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

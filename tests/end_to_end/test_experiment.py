@@ -8,7 +8,7 @@ import pytest
 from installation import Installation
 
 from veclip_pipelines.experiment.design import Plan
-from veclip_pipelines.experiment.places import report_folder
+from veclip_pipelines.experiment.folders import report_folder
 from veclip_pipelines.tables.query import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

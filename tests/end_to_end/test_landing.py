@@ -80,7 +80,7 @@ def test_a_drop_that_lands_is_carried_through_to_vecap_and_one_that_grows_is_rep
     first = land(landing, "crawl-1", numbered_entries(4))
     unfinished = write_drop(landing / "crawl-2", numbered_entries(3, first=10))
     (unfinished / "00000_stats.json").rename(unfinished.parent / "stats-later")
-    from assets.launching import prepare_dagster_home
+    from assets.orchestration.launching import prepare_dagster_home
 
     prepare_dagster_home(cluster.settings)
     with daemon(cluster.settings, running=False):
@@ -99,7 +99,7 @@ def test_a_drop_that_lands_is_carried_through_to_vecap_and_one_that_grows_is_rep
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("small_defaults")
 def test_many_drops_and_one_that_always_fails(cluster: Installation, landing: Path) -> None:
-    from assets.launching import prepare_dagster_home
+    from assets.orchestration.launching import prepare_dagster_home
 
     prepare_dagster_home(cluster.settings)
     keys = [f"drop-{number:03d}" for number in range(DROPS)]

@@ -20,12 +20,12 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from installation import ENGINES, Installation
 from training_jobs import CONFIG
 
-from assets.audit import materialised
-from assets.launching import Launcher
+from assets.orchestration.launching import Launcher
+from assets.warehouse_audit import materialised
+from veclip_pipelines.audit.auditing import audit as look
 from veclip_pipelines.commands.materialize import plan
 from veclip_pipelines.definitions import defs
 from veclip_pipelines.engines.prompts import prompt_catalogue
-from veclip_pipelines.lineage.audit import audit as look
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.query import read_rows
 

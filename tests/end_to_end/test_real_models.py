@@ -9,13 +9,13 @@ import pytest
 from builders import write_profile
 from PIL import Image
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.demo.sample_crawl import sample_drops
 from veclip_pipelines.engines.base import EngineText, PictureBatch, TextBatch
 from veclip_pipelines.engines.identity import resolve_engine
 from veclip_pipelines.engines.tagger import TaggerEngine
 from veclip_pipelines.engines.transformers_text import TransformersTextEngine
-from veclip_pipelines.pictures import decode
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.media.pictures import decode
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from resources.duckdb import DuckDBResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.settings import Settings
 
 
 def double(number: int) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from veclip_pipelines.captioning.results import Caption
+from veclip_pipelines.compute.fanout import stop_if_cancelled
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.loading import answers
-from veclip_pipelines.fanout import stop_if_cancelled
 
 #: Makes the batches for some rows (by place) and an attempt, each with the places of its rows.
 BatchMaker = Callable[[Sequence[int], int], Iterator[tuple[Sequence[int], Any]]]

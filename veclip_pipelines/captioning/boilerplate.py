@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.plan import Plan, read_units
 from veclip_pipelines.captioning.results import Caption
+from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText
-from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, table_of, write_file
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.schemas import VECAP

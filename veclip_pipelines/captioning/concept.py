@@ -11,12 +11,12 @@ from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.guards import Case, first_fault
 from veclip_pipelines.captioning.picture_batches import PictureReader
 from veclip_pipelines.captioning.plan import Unit
-from veclip_pipelines.captioning.progress import Report, no_report
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage_progress import Report, no_report
+from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse

@@ -14,20 +14,20 @@ from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.guards import Case, first_fault
 from veclip_pipelines.captioning.picture_batches import PictureReader
 from veclip_pipelines.captioning.plan import Unit
-from veclip_pipelines.captioning.progress import Report, no_report
 from veclip_pipelines.captioning.relatedness import UNRELATED, unrelated_pairs
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage_progress import Report, no_report
+from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText, TextBatch
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.fanout import Runner
+from veclip_pipelines.media.texts import descriptive_part
 from veclip_pipelines.tables.query import connect
 from veclip_pipelines.tables.schemas import VECAP
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.texts import descriptive_part
 
 CODE_VERSION = "vecap.2"
 

@@ -18,7 +18,7 @@ from veclip_pipelines.captioning.words import FUNCTION_WORDS, content_stems, num
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.profiles import GuardPolicy
 from veclip_pipelines.engines.prompts import Prompt
-from veclip_pipelines.texts import descriptive_part, has_file_name, has_product_code
+from veclip_pipelines.media.texts import descriptive_part, has_file_name, has_product_code
 
 _REFUSAL = re.compile(
     r"\b(?:(?:i(?:'|’)?m|i am|we(?:'|’)re) (?:sorry|unable|not able|afraid)|i (?:can(?:no|'|’)?t|cannot|could(?:n't|n’t| not)|do not|"

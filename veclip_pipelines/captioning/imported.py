@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from veclip_pipelines.captioning.plan import Unit
-from veclip_pipelines.captioning.progress import Report, no_report
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage_progress import Report, no_report
+from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.schemas import VECAP
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.spec import TableSpec

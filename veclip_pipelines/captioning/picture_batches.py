@@ -10,8 +10,8 @@ from PIL import Image
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.engines.base import PictureBatch
-from veclip_pipelines.pictures import PictureError, decode
-from veclip_pipelines.shards import ByteRange, read_ranges
+from veclip_pipelines.media.pictures import PictureError, decode
+from veclip_pipelines.media.shards import ByteRange, read_ranges
 
 #: Engines see at most so many pixels a side: a panorama of a stranger must not fill a worker's memory.
 _MAX_SIDE = 1024

@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from duckdb import DuckDBPyConnection
 
-from veclip_pipelines.shards import ByteRange
+from veclip_pipelines.media.shards import ByteRange
 from veclip_pipelines.tables.warehouse import Warehouse, not_writable
 
 FOLDER = "_plans"

@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import EngineSpec, model_folder
-from veclip_pipelines.settings import Settings
 
 #: Reason code of a sample whose AltText and picture have nothing to do with each other: it is not fused.
 UNRELATED = "unrelated"

@@ -18,11 +18,11 @@ from duckdb import DuckDBPyConnection
 
 from veclip_pipelines.captioning.boilerplate import find_boilerplate, mend_batches
 from veclip_pipelines.captioning.plan import Plan, PlannedBatch, Unit, read_units, remove_plan, write_plan
-from veclip_pipelines.captioning.progress import ProgressMeter, Report, no_report
 from veclip_pipelines.captioning.results import Caption, caption_rows
+from veclip_pipelines.captioning.stage_progress import ProgressMeter, Report, no_report
+from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.identity import EngineSpec, record_engine
 from veclip_pipelines.engines.loading import warm_up
-from veclip_pipelines.fanout import Runner
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file, table_of, write_file
 from veclip_pipelines.tables.query import connect

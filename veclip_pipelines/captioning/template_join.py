@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from veclip_pipelines.captioning.words import content_stems
-from veclip_pipelines.texts import descriptive_part
+from veclip_pipelines.media.texts import descriptive_part
 
 _MAX_ALT_WORDS = 25
 

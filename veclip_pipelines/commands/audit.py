@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from veclip_pipelines.audit.auditing import CHECKS
+from veclip_pipelines.audit.auditing import audit as look
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
-from veclip_pipelines.lineage.audit import CHECKS
-from veclip_pipelines.lineage.audit import audit as look
 from veclip_pipelines.mlflow_tracking import Tracking
 
 

@@ -13,14 +13,14 @@ from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.commands.materialize import ConceptEngine, FusionEngine
 from veclip_pipelines.commands.supervisor import daemon
+from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.lineage.rates import Estimate, estimate
-from veclip_pipelines.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
+from veclip_pipelines.planning.estimates import Estimate, estimate
 
 if TYPE_CHECKING:
-    from assets.backfills import BackfillState
-    from assets.launching import Launcher
+    from assets.orchestration.backfills import BackfillState
+    from assets.orchestration.launching import Launcher
 
 _ORDER = ("raw_crawl", "concept_captions", "vecap")
 _POLL_SECONDS = 1.0

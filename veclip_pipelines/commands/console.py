@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from assets.launching import RunDone, StepSeen
+    from assets.orchestration.launching import RunDone, StepSeen
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veclip_pipelines.commands.console import describe_failure
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.export.rows import note_page
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from assets.launching import Launcher, RunDone
+    from assets.orchestration.launching import Launcher, RunDone
 
 
 def settings() -> Settings:
@@ -33,7 +33,7 @@ def launcher() -> Launcher:
         VeclipError: VECLIP_HOME or the warehouse cannot be written. Nothing was launched then.
     """
     check_writable()
-    from assets.launching import Launcher
+    from assets.orchestration.launching import Launcher
 
     return Launcher(settings(), warehouse(), user())
 

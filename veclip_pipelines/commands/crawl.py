@@ -10,8 +10,8 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_rows, rows_as_json, say
 from veclip_pipelines.crawl.drops import check_new, default_partition_key, inspect_drop, list_drops
-from veclip_pipelines.crawl.history import earlier_contents
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.planning.partition_history import earlier_contents
 from veclip_pipelines.tables.query import read_rows
 
 app = typer.Typer(

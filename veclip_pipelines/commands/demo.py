@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, out, print_rows, say
 from veclip_pipelines.commands.crawl import registered_partition
 from veclip_pipelines.commands.materialize import bring_up_to_date
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
 from veclip_pipelines.engines.install import install_demo_models
 from veclip_pipelines.evaluation.scoreboard import newest_scores

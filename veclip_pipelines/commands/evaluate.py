@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from veclip_pipelines.cluster import running_cluster
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
+from veclip_pipelines.compute.cluster import running_cluster
+from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, open_benchmark
 from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
 from veclip_pipelines.evaluation.scoring import score
-from veclip_pipelines.fanout import DaskRunner, HereRunner
 
 
 def evaluate(

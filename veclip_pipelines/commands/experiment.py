@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, out, say
 from veclip_pipelines.commands.crawl import registered_partition
 from veclip_pipelines.commands.materialize import bring_up_to_date
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.experiment.data import OF_CAPTIONER
 from veclip_pipelines.experiment.design import CAPTIONER, FUSION, Plan
-from veclip_pipelines.experiment.places import crawl_folder, report_folder
-from veclip_pipelines.experiment.report import REPORT
+from veclip_pipelines.experiment.folders import crawl_folder, report_folder
+from veclip_pipelines.experiment.write_up import REPORT
 
 
 def experiment(

@@ -11,12 +11,12 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_json, print_rows, say
+from veclip_pipelines.config.recipe import recipe_catalogue
+from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.recipe import recipe_catalogue
-from veclip_pipelines.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 
 if TYPE_CHECKING:
-    from assets.launching import Launcher, RunDone
+    from assets.orchestration.launching import Launcher, RunDone
 
 ConceptEngine = Annotated[
     str, typer.Option(envvar="VECLIP_CONCEPT_ENGINE", help="Engine profile for concept captions.")

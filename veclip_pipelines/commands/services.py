@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import typer
 
-from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, rows_as_json, say
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
 from veclip_pipelines.engines.profiles import profile_catalogue
 from veclip_pipelines.errors import UsageError
 

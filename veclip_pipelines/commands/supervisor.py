@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from veclip_pipelines.cluster import cluster_down, cluster_up, running_cluster, runs, stop_processes
 from veclip_pipelines.commands.console import say
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster, runs, stop_processes
+from veclip_pipelines.config.settings import DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL, Settings
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.settings import DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL, Settings
 
 _START_SECONDS = 90
 _STOP_SECONDS = 20
@@ -48,7 +48,7 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
     Raises:
         UsageError: a port is taken. VeclipError: a service did not come up, or ended.
     """
-    from assets.launching import forget_daemon, prepare_dagster_home
+    from assets.orchestration.launching import forget_daemon, prepare_dagster_home
 
     dagster_port, mlflow_port = dagster_port or _free_port(), mlflow_port or _free_port()
     settings = _addressed(settings, dagster_port, mlflow_port)
@@ -90,7 +90,7 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
 @contextlib.contextmanager
 def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
     """Dagster's daemon while a command needs it, unless one runs already; with the Dask cluster that its runs work on."""
-    from assets.launching import forget_daemon
+    from assets.orchestration.launching import forget_daemon
 
     had_cluster = running_cluster(settings) is not None
     processes: list[psutil.Process] = []

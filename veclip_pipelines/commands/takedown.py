@@ -11,12 +11,12 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, err, out, print_json, print_rows, rows_as_json, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.takedown.matching import Match, find_matches
+from veclip_pipelines.takedown.consequences import Report, report_of
+from veclip_pipelines.takedown.matches import Match, find_matches
 from veclip_pipelines.takedown.opt_outs import KEEP_DAYS
 from veclip_pipelines.takedown.register import find_takedown, list_takedowns, register
-from veclip_pipelines.takedown.report import Report, report_of
 from veclip_pipelines.takedown.requests import MOST_NEAR, NEAR, read_requests
-from veclip_pipelines.takedown.verifying import verify as search
+from veclip_pipelines.takedown.verification import verify as search
 
 app = typer.Typer(
     no_args_is_help=True, help="Take pictures out of everything, and prove it: apply, list, report, verify, finish."

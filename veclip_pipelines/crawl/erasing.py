@@ -22,8 +22,8 @@ from veclip_pipelines.crawl.formats.tar_members import list_members
 from veclip_pipelines.crawl.formats.webdataset import members_by_key
 from veclip_pipelines.crawl.parquet_in_place import blank_rows
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.overwriting import zero_ranges
-from veclip_pipelines.shards import open_bytes
+from veclip_pipelines.media.overwriting import zero_ranges
+from veclip_pipelines.media.shards import open_bytes
 
 Range = tuple[int, int]
 MayChange = Callable[[str], bool]

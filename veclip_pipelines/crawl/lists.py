@@ -18,8 +18,8 @@ from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats.base import join
 from veclip_pipelines.crawl.formats.columns import extra_json
 from veclip_pipelines.crawl.formats.registry import format_named
-from veclip_pipelines.crawl.places import is_there, put_bytes
-from veclip_pipelines.texts import storable
+from veclip_pipelines.media.storage import is_there, put_bytes
+from veclip_pipelines.media.texts import storable
 
 _SCHEMA = pa.schema(
     [

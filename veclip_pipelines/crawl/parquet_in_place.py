@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.overwriting import replace_content
+from veclip_pipelines.media.overwriting import replace_content
 
 #: What stands in a column of states for a row that was taken down.
 STATUS = "taken_down"

@@ -7,8 +7,8 @@ import ipaddress
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.settings import Settings
 
 #: X-Robots-Tag and meta robots directives that say no to what this platform does with a picture.
 OPT_OUTS = ("noai", "noimageai", "noindex", "noimageindex", "noml", "none")

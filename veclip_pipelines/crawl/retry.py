@@ -12,20 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.crawl.collect import with_pictures
 from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats.registry import format_named
 from veclip_pipelines.crawl.index import Crawl, shard_rows, without_taken_down
 from veclip_pipelines.crawl.outcomes import reject_repeats
-from veclip_pipelines.crawl.places import remove
+from veclip_pipelines.crawl.takedown_rules import read_rules
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.fanout import Runner
+from veclip_pipelines.media.storage import remove
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file
 from veclip_pipelines.tables.query import TAKEN_DOWN
 from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.shared_columns import REJECTED
-from veclip_pipelines.tables.takedown_rules import read_rules
 
 
 @dataclass(frozen=True)

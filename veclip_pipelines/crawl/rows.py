@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from veclip_pipelines.compute.fanout import stop_if_cancelled
 from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats.columns import extra_json
 from veclip_pipelines.crawl.packing import TarPacker
-from veclip_pipelines.fanout import stop_if_cancelled
-from veclip_pipelines.languages import language_of
-from veclip_pipelines.pictures import PictureError, examine
+from veclip_pipelines.crawl.takedown_rules import Rules
+from veclip_pipelines.media.languages import language_of
+from veclip_pipelines.media.pictures import PictureError, examine
+from veclip_pipelines.media.texts import clean_alt_text, flags_of, storable
 from veclip_pipelines.tables.query import TAKEN_DOWN
 from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
-from veclip_pipelines.tables.takedown_rules import Rules
-from veclip_pipelines.texts import clean_alt_text, flags_of, storable
 
 _CHUNK = 1_000
 

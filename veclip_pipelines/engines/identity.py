@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from veclip_pipelines.catalogue import Catalogue
+from veclip_pipelines.config.catalogue import Catalogue
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.profiles import EngineProfile, profile_catalogue
 from veclip_pipelines.engines.prompts import Prompt, Purpose, prompt_catalogue
 from veclip_pipelines.engines.registry import engine_kind
 from veclip_pipelines.errors import ModelMissingError, UsageError
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.schemas import ENGINES
 from veclip_pipelines.tables.warehouse import Warehouse

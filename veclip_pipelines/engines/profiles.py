@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from veclip_pipelines.catalogue import Catalogue
+from veclip_pipelines.config.catalogue import Catalogue
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.prompts import Purpose
-from veclip_pipelines.settings import Settings
 
 #: Kind of a profile whose captions come with the drop.
 IMPORTED = "imported"

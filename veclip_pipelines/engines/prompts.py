@@ -10,8 +10,8 @@ import jinja2
 import jinja2.sandbox
 from pydantic import BaseModel, ConfigDict, Field
 
-from veclip_pipelines.catalogue import Catalogue
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.catalogue import Catalogue
+from veclip_pipelines.config.settings import Settings
 
 Purpose = Literal["concept", "fusion"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.fingerprints import Fingerprints, fingerprints
-from veclip_pipelines.shards import ByteRange
+from veclip_pipelines.evaluation.picture_hashes import Fingerprints, fingerprints
+from veclip_pipelines.media.shards import ByteRange
 
 #: Where a benchmark has no templates of its own.
 DEFAULT_TEMPLATE = "a photo of a {c}."

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from veclip_pipelines.config.model_config import model_config
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import ModelMissingError, UsageError
 from veclip_pipelines.evaluation.preprocessing import Preprocessing
-from veclip_pipelines.model_config import model_config
-from veclip_pipelines.settings import Settings
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "model.pt")

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from veclip_pipelines.embedding import CLIP_MEAN, CLIP_STD
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.training.embedding import CLIP_MEAN, CLIP_STD
 
 Pixels = npt.NDArray[np.float32]
 _FILTERS = {

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veclip_pipelines.compute.fanout import Runner, stop_if_cancelled
 from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, ZeroShotBenchmark
 from veclip_pipelines.evaluation.intervals import Estimate, mean_per_class, share_of
 from veclip_pipelines.evaluation.models import Embeddings, ModelSource, ScoredModel, load_model
-from veclip_pipelines.fanout import Runner, stop_if_cancelled
-from veclip_pipelines.pictures import decode
-from veclip_pipelines.shards import ByteRange, read_range
+from veclip_pipelines.media.pictures import decode
+from veclip_pipelines.media.shards import ByteRange, read_range
 
 CODE_VERSION = "benchmark_scores.2"
 RECALL_AT, ACCURACY_AT = (1, 5, 10), (1, 5)

@@ -17,7 +17,7 @@ from veclip_pipelines.evaluation.benchmarks import (
     lines_of,
     templates_of,
 )
-from veclip_pipelines.shards import ByteRange
+from veclip_pipelines.media.shards import ByteRange
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
 _SHARDS = "nshards.txt"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.export.rows import exported_samples
+from veclip_pipelines.media.uids import read_uids, write_uids
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.uids import read_uids, write_uids
 
 _UID = re.compile(r"[0-9a-f]{32}")
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.export.rows import ExportedSample, exported_samples
-from veclip_pipelines.shards import read_range
+from veclip_pipelines.media.shards import read_range
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SOURCES = ("alt_text", "concept_caption", "vecap", "caption")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from veclip_pipelines.shards import ByteRange
+from veclip_pipelines.media.shards import ByteRange
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.pins import pinned_connection
 from veclip_pipelines.tables.shared_columns import KEPT

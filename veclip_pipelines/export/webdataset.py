@@ -20,8 +20,8 @@ from PIL import Image
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.export.rows import ExportedSample, exported_samples
-from veclip_pipelines.pictures import decode
-from veclip_pipelines.shards import read_range
+from veclip_pipelines.media.pictures import decode
+from veclip_pipelines.media.shards import read_range
 from veclip_pipelines.tables.warehouse import Warehouse
 
 SIZES, MANIFEST = "sizes.json", "manifest.json"

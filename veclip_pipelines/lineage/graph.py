@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.lineage.provenance import RETIRED
 from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, Question, understand
 from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.tables.provenance import RETIRED
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

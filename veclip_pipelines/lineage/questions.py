@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.pictures import PictureError, examine
+from veclip_pipelines.media.pictures import PictureError, examine
 from veclip_pipelines.tables.query import connect
 from veclip_pipelines.tables.warehouse import Warehouse
 

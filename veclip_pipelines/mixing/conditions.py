@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from veclip_pipelines.recipe import BASIC, Condition, Filters
+from veclip_pipelines.config.recipe import BASIC, Condition, Filters
 
 
 @dataclass(frozen=True)

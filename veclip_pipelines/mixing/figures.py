@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from veclip_pipelines.config.model_config import tokenizer_for
+from veclip_pipelines.config.recipe import ModelSettings
 from veclip_pipelines.mixing.training_set import TrainingSet
-from veclip_pipelines.model_config import tokenizer_for
-from veclip_pipelines.recipe import ModelSettings
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import connect

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from veclip_pipelines.config.recipe import Condition, Filters, Part, Recipe, TextSourceName
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.media.uids import uids_version
 from veclip_pipelines.mixing.selection import select_rows
-from veclip_pipelines.recipe import Condition, Filters, Part, Recipe, TextSourceName
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
@@ -22,7 +23,6 @@ from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CR
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.uids import uids_version
 
 CODE_VERSION = "training_sets.2"
 _ROWS = 50_000

@@ -11,11 +11,11 @@ from pathlib import Path
 import fsspec
 import pyarrow.fs as pafs
 
+from veclip_pipelines.audit.audit_files import orphan_tars
 from veclip_pipelines.captioning.plan import FOLDER as PLANS
-from veclip_pipelines.crawl.places import remove
-from veclip_pipelines.lineage.audit_files import orphan_tars
-from veclip_pipelines.lineage.provenance import RETIRED
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.media.storage import remove
+from veclip_pipelines.tables.provenance import RETIRED
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import TABLES
 from veclip_pipelines.tables.spec import TableSpec

@@ -14,13 +14,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation import scoreboard
 from veclip_pipelines.lineage.graph import Subject, find_subject, lineage_graph
 from veclip_pipelines.lineage.questions import Kind, Question, understand
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import tree_of
-from veclip_pipelines.pictures import PictureError
+from veclip_pipelines.media.pictures import PictureError
+from veclip_pipelines.media.shards import read_ranges
 from veclip_pipelines.reporting.card import data_card
 from veclip_pipelines.serving import crawl_pages, plots, samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
@@ -28,11 +30,9 @@ from veclip_pipelines.serving.lineage_picture import lineage_svg
 from veclip_pipelines.serving.report_page import render
 from veclip_pipelines.serving.takedown_page import takedown_page
 from veclip_pipelines.serving.trace_page import environment, pictures_of
-from veclip_pipelines.settings import Settings
-from veclip_pipelines.shards import read_ranges
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.consequences import report_of
 from veclip_pipelines.takedown.register import list_takedowns
-from veclip_pipelines.takedown.report import report_of
 from veclip_pipelines.training.checkpoint import read_history
 
 _PAGE = 25

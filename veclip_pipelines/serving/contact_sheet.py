@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from veclip_pipelines.pictures import PictureError, decode
+from veclip_pipelines.media.pictures import PictureError, decode
 from veclip_pipelines.serving.samples import ShownSample
 
 _THUMBNAIL, _PAD, _COLUMN, _LINE, _LINES = 96, 10, 158, 17, 5

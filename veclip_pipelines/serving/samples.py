@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from veclip_pipelines.shards import ByteRange, read_ranges
+from veclip_pipelines.media.shards import ByteRange, read_ranges
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from veclip_pipelines.serving.trace_page import environment
-from veclip_pipelines.takedown.report import Report
+from veclip_pipelines.takedown.consequences import Report
 
 
 def takedown_page(found: Report) -> str:

@@ -11,10 +11,10 @@ import jinja2
 from veclip_pipelines.lineage.diff import Diff
 from veclip_pipelines.lineage.trace_forwards import Trace
 from veclip_pipelines.lineage.tree import Branch, tree_of
-from veclip_pipelines.pictures import PictureError
+from veclip_pipelines.media.pictures import PictureError
+from veclip_pipelines.media.shards import read_ranges
 from veclip_pipelines.serving import samples
 from veclip_pipelines.serving.contact_sheet import thumbnail_jpeg
-from veclip_pipelines.shards import read_ranges
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

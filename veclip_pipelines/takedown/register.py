@@ -17,7 +17,7 @@ from veclip_pipelines.tables.query import TAKEN_DOWN, read_rows
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.takedown_schemas import TAKEDOWNS, TOMBSTONES
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.matching import Match, find_matches, near_requests
+from veclip_pipelines.takedown.matches import Match, find_matches, near_requests
 from veclip_pipelines.takedown.requests import Request, takedown_id_of
 
 _TRIES = 5

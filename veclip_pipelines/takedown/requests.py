@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.pictures import PictureError, examine
+from veclip_pipelines.media.pictures import PictureError, examine
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DOMAIN = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*")
@@ -37,7 +37,7 @@ def read_requests(texts: Iterable[str], distance: int | None = None) -> list[Req
     """What a person names, each once.
 
     A picture's file asks for its bytes and for its near copies; all else for near copies of what it finds only where a distance
-    is given (:func:`veclip_pipelines.takedown.matching.find_matches`).
+    is given (:func:`veclip_pipelines.takedown.matches.find_matches`).
 
     Args:
         texts: URLs, domains, SHA-256, pictures' files; a name that begins with @ is a file with one of them a line.

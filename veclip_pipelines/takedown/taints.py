@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from veclip_pipelines.lineage.exposures import times_shown
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.query import read_rows, rows_of
 from veclip_pipelines.tables.standings import connect_all
@@ -14,8 +13,9 @@ from veclip_pipelines.tables.takedown_schemas import TAINTS
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.register import merge_rows
-from veclip_pipelines.takedown.rewriting import Hidden
+from veclip_pipelines.takedown.table_rewrites import Hidden
 from veclip_pipelines.training.exposure import exposure_of
+from veclip_pipelines.training.exposures import times_shown
 
 
 def note_taints(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.takedown.searching import NOT_READ, Hit, Searched
+from veclip_pipelines.takedown.content_search import NOT_READ, Hit, Searched
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

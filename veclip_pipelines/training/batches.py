@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from veclip_pipelines.draw import times_seen
+from veclip_pipelines.training.draw import times_seen
 
 #: One picture alone contrasts with nothing: a rest as small as that joins the batch before it.
 _SMALLEST = 2

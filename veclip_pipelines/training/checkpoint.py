@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from veclip_pipelines.config.recipe import Recipe
 from veclip_pipelines.mlflow_tracking import DatasetVersion, Tracking
-from veclip_pipelines.recipe import Recipe
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.training_schemas import CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.exposure import write_exposure
 from veclip_pipelines.training.loader import LoaderSettings
-from veclip_pipelines.training.progress import StepLog, saved_facts
 from veclip_pipelines.training.samples import SampleFile, describe, write_samples
+from veclip_pipelines.training.step_log import StepLog, saved_facts
 
 if TYPE_CHECKING:
     from veclip_pipelines.training.loop import Trained
@@ -157,7 +157,7 @@ def run_rank(
 
 def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int) -> dict[str, Any]:
     """Writes the checkpoint's folder: it appears under its name only when it is whole."""
-    from veclip_pipelines.embedding import preprocessor_config
+    from veclip_pipelines.training.embedding import preprocessor_config
     from veclip_pipelines.training.loop import plan_of
 
     history, samples = trained.progress.history, SampleFile(state_folder(task) / "samples.arrow")

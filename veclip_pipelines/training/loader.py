@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veclip_pipelines.draw import draw, uniform
-from veclip_pipelines.recipe import TrainingSettings
+from veclip_pipelines.config.recipe import TrainingSettings
 from veclip_pipelines.training.batches import Batch, BatchPlan
 from veclip_pipelines.training.decoding import Crop, Wanted, load_pictures
+from veclip_pipelines.training.draw import draw, uniform
 from veclip_pipelines.training.samples import SampleFile, TrainingSample
 
 #: Pictures in one piece of work.

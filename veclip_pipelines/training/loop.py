@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from transformers import CLIPModel
 
-from veclip_pipelines.embedding import normalised, tokens_of
+from veclip_pipelines.config.model_config import tokenizer_for
+from veclip_pipelines.config.recipe import ModelSettings, TrainingSettings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.model_config import tokenizer_for
-from veclip_pipelines.recipe import ModelSettings, TrainingSettings
 from veclip_pipelines.training.batches import BatchPlan
+from veclip_pipelines.training.embedding import normalised, tokens_of
 from veclip_pipelines.training.group import Group
 from veclip_pipelines.training.loader import LoadedBatch, Loader, LoaderSettings
 from veclip_pipelines.training.model import build_model
@@ -29,9 +29,9 @@ from veclip_pipelines.training.optimisation import (
     learning_rate_at,
     make_optimiser,
 )
-from veclip_pipelines.training.progress import Progress, StepLog
 from veclip_pipelines.training.samples import SampleFile
 from veclip_pipelines.training.state import load_state, save_state
+from veclip_pipelines.training.step_log import Progress, StepLog
 
 #: Samples whose texts a tokenizer is trained on.
 TOKENIZER_SAMPLES = 1_000_000

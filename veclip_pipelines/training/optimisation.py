@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from transformers import CLIPModel
 
+from veclip_pipelines.config.recipe import TrainingSettings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.recipe import TrainingSettings
 from veclip_pipelines.training.group import Group
 from veclip_pipelines.training.losses import FeatureGradients, LossName, chance_loss, feature_gradients
 

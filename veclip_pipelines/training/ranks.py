@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from veclip_pipelines.compute.fanout import DaskRunner, stop_if_cancelled
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.fanout import DaskRunner, stop_if_cancelled
 from veclip_pipelines.training.checkpoint import (
     CheckpointTask,
     begin_run,
@@ -20,7 +20,7 @@ from veclip_pipelines.training.checkpoint import (
     run_rank,
     state_folder,
 )
-from veclip_pipelines.training.progress import saved_facts
+from veclip_pipelines.training.step_log import saved_facts
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -12,7 +12,7 @@ import torch
 
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.training.optimisation import Average
-from veclip_pipelines.training.progress import FACTS, Progress, StepLog
+from veclip_pipelines.training.step_log import FACTS, Progress, StepLog
 
 _FILE = "state.pt"
 

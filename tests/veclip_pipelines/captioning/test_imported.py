@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from veclip_pipelines.captioning.imported import import_partition
+from veclip_pipelines.compute.fanout import HereRunner
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.fanout import HereRunner
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows

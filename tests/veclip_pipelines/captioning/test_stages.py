@@ -14,6 +14,7 @@ from builders import DropEntry, index, numbered_entries, picture, write_drop
 
 from veclip_pipelines.captioning import concept, fusion
 from veclip_pipelines.captioning.stage import StageResult
+from veclip_pipelines.compute.fanout import HereRunner
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.engines import loading
 from veclip_pipelines.engines.base import EngineText, PictureBatch, TextBatch
@@ -21,7 +22,6 @@ from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.profiles import EngineProfile, GuardPolicy
 from veclip_pipelines.engines.prompts import Prompt
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from builders import DropEntry, index, numbered_entries, write_drop
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import inspect_drop, register_drop
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

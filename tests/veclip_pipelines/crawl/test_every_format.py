@@ -13,12 +13,12 @@ from builders import crawl, index, numbered_entries, picture, write_drop
 from drops import page, warc_of, wat, write_loose_img2dataset, write_plain_tar, write_table
 from web import Web, running_web
 
+from veclip_pipelines.compute.fanout import HereRunner
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.crawl.outcomes import TooFewKeptError
 from veclip_pipelines.crawl.retry import retry_rejects
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.fanout import HereRunner
-from veclip_pipelines.shards import ByteRange, read_ranges
+from veclip_pipelines.media.shards import ByteRange, read_ranges
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -191,7 +191,7 @@ def test_a_retry_of_a_tar_reads_the_entry_again(
     tmp_path: Path, warehouse: Warehouse, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a decoder has learnt a format since."""
-    from veclip_pipelines import pictures
+    from veclip_pipelines.media import pictures
 
     folder = write_drop(tmp_path / "drop", numbered_entries(4))
     with monkeypatch.context() as older:

@@ -11,8 +11,8 @@ from PIL import Image
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.demo.sample_crawl import sample_drops, write_sample_benchmark, write_sample_drops
 from veclip_pipelines.evaluation.benchmarks import open_benchmark
-from veclip_pipelines.pictures import decode
-from veclip_pipelines.shards import read_range
+from veclip_pipelines.media.pictures import decode
+from veclip_pipelines.media.shards import read_range
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

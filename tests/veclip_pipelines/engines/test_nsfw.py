@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from builders import crawl, index, numbered_entries, write_drop
 
+from veclip_pipelines.compute.fanout import HereRunner
 from veclip_pipelines.crawl.index import index_drop
 from veclip_pipelines.engines import nsfw
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.fanout import HereRunner
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

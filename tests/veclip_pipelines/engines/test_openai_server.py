@@ -10,13 +10,13 @@ from builders import write_profile
 from chat_server import ChatServer, chat_server, transformers_serve
 from PIL import Image
 
+from veclip_pipelines.compute.fanout import CancelledTaskError
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.base import EngineText, PictureBatch, TextBatch
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.openai_server import ServerImageTextEngine, ServerTextEngine
 from veclip_pipelines.engines.transformers_text import TransformersTextEngine
 from veclip_pipelines.errors import EngineError, UsageError
-from veclip_pipelines.fanout import CancelledTaskError
-from veclip_pipelines.settings import Settings
 
 
 @pytest.fixture

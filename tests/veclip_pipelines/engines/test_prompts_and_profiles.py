@@ -8,11 +8,11 @@ import pytest
 import yaml
 from builders import write_profile
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import record_engine, resolve_engine, weights_sha256
 from veclip_pipelines.engines.profiles import profile_catalogue
 from veclip_pipelines.engines.prompts import plain_chat, prompt_catalogue
 from veclip_pipelines.errors import ModelMissingError, UsageError
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

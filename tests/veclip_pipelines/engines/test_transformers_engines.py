@@ -19,6 +19,8 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
+from veclip_pipelines.compute.fanout import CancelledTaskError
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.base import EngineText, PictureBatch, TextBatch
 from veclip_pipelines.engines.continuous import ContinuousDecoder
 from veclip_pipelines.engines.generating import GeneratingDecoder
@@ -30,9 +32,7 @@ from veclip_pipelines.engines.transformers_common import choose_decoder
 from veclip_pipelines.engines.transformers_image_text import TransformersImageTextEngine
 from veclip_pipelines.engines.transformers_text import TransformersTextEngine
 from veclip_pipelines.errors import ModelMissingError
-from veclip_pipelines.fanout import CancelledTaskError
-from veclip_pipelines.pictures import decode
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.media.pictures import decode
 
 FIELDS = [
     {"alt_text": text, "concept": "a red circle on a blue square"}

@@ -16,11 +16,11 @@ import pytest
 from builders import write_profile
 from PIL import Image
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.base import PictureBatch, TextBatch
 from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.vllm_offline import VllmImageTextEngine, VllmTextEngine
 from veclip_pipelines.errors import ModelMissingError
-from veclip_pipelines.settings import Settings
 
 
 @dataclass

@@ -15,7 +15,7 @@ from veclip_pipelines.evaluation.benchmarks import (
     benchmark_folders,
     open_benchmark,
 )
-from veclip_pipelines.shards import read_range
+from veclip_pipelines.media.shards import read_range
 
 
 def test_karpathys_layout_is_read_by_its_split(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_clip_benchmarks_webdataset(tmp_path: Path) -> None:
 
 
 def test_pictures_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from veclip_pipelines.evaluation import fingerprints
+    from veclip_pipelines.evaluation import picture_hashes as fingerprints
 
     folder = karpathy(tmp_path / "b", [["one"], ["two"]])
     first = open_benchmark(folder).fingerprints(tmp_path / "home")

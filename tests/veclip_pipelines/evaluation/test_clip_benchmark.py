@@ -9,10 +9,10 @@ import pytest
 
 from bench.evaluation import write_benchmarks
 from bench.peers import VISION, run_peer
+from veclip_pipelines.compute.fanout import HereRunner
 from veclip_pipelines.evaluation.benchmarks import open_benchmark
 from veclip_pipelines.evaluation.models import ModelSource
 from veclip_pipelines.evaluation.scoring import score
-from veclip_pipelines.fanout import HereRunner
 
 pytestmark = [
     pytest.mark.slow,

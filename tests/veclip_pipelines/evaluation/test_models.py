@@ -24,12 +24,12 @@ from transformers import (
     SiglipModel,
 )
 
+from veclip_pipelines.config.model_config import train_tokenizer
 from veclip_pipelines.errors import ModelMissingError, UsageError
 from veclip_pipelines.evaluation.models import ModelSource, load_model
 from veclip_pipelines.evaluation.open_clip_weights import convert
 from veclip_pipelines.evaluation.preprocessing import Preprocessing
-from veclip_pipelines.model_config import train_tokenizer
-from veclip_pipelines.pictures import decode
+from veclip_pipelines.media.pictures import decode
 
 SIZES = [(90, 61), (61, 90), (40, 40), (33, 47), (16, 16), (300, 20)]
 

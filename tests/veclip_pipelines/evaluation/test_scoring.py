@@ -11,12 +11,12 @@ from benchmarks import class_folders, karpathy, write_clip
 from builders import picture
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
+from veclip_pipelines.compute.fanout import HereRunner
 from veclip_pipelines.evaluation.benchmarks import open_benchmark
 from veclip_pipelines.evaluation.intervals import mean_per_class, share_of
 from veclip_pipelines.evaluation.models import ModelSource, load_model
 from veclip_pipelines.evaluation.scoring import accuracies, embed, recalls, score
-from veclip_pipelines.fanout import HereRunner
-from veclip_pipelines.pictures import decode
+from veclip_pipelines.media.pictures import decode
 
 
 def values(similarity: np.ndarray, owners: list[int]) -> dict[str, float]:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from veclip_pipelines.config.recipe import Recipe, recipe_catalogue
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, ZeroShotBenchmark, open_benchmark
 from veclip_pipelines.experiment.alttexts import KINDS, alt_text
 from veclip_pipelines.experiment.captioner import SHIPPED, TAUGHT
@@ -18,8 +20,6 @@ from veclip_pipelines.experiment.data import NAMES, RETRIEVAL, Sizes, write_benc
 from veclip_pipelines.experiment.design import Plan, Run, recipe_of, write_recipes
 from veclip_pipelines.experiment.findings import findings, markdown, means
 from veclip_pipelines.experiment.scenes import MOTIFS, SIDE, _cells, picture, scene
-from veclip_pipelines.recipe import Recipe, recipe_catalogue
-from veclip_pipelines.settings import Settings
 
 
 def test_scenes_are_the_same_everywhere() -> None:
@@ -125,7 +125,7 @@ def test_the_captioner_that_ships_says_what_is_there() -> None:
     from veclip_pipelines.engines.loading import answers
     from veclip_pipelines.engines.profiles import profile_catalogue
     from veclip_pipelines.engines.prompts import prompt_catalogue
-    from veclip_pipelines.pictures import decode
+    from veclip_pipelines.media.pictures import decode
 
     settings = Settings.from_env({})
     profile = profile_catalogue(settings).load("scenes-captioner").model_copy(update={"dtype": "float32"})

@@ -15,12 +15,12 @@ import pytest
 from builders import DropEntry, index, picture, write_drop
 from PIL import Image
 
+from veclip_pipelines.config.recipe import Recipe
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.export.datacomp import export_datacomp
 from veclip_pipelines.export.huggingface import export_huggingface
 from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
-from veclip_pipelines.recipe import Recipe
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows

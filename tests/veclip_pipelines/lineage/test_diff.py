@@ -9,10 +9,10 @@ import pytest
 from lineage_story import EVIL, HAND, add, make_set, put, tell
 from training_jobs import RECIPE
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.diff import diff
 from veclip_pipelines.serving.trace_page import diff_page
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import ENGINES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse

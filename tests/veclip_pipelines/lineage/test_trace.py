@@ -12,13 +12,13 @@ from drops import write_table
 from lineage_story import CHECKPOINT, EVIL, EYE, MLFLOW_RUN, tell
 from starlette.testclient import TestClient
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import Kind, Question, condition_of, understand
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import Branch, as_json, tree_of
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.serving.trace_page import standalone_page
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

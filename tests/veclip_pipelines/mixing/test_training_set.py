@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from veclip_pipelines.config.recipe import MAIN, Recipe
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.media.uids import read_uids, write_uids
 from veclip_pipelines.mixing.training_set import (
     Mix,
     ResolvedText,
@@ -21,7 +23,6 @@ from veclip_pipelines.mixing.training_set import (
     resolve_mix,
     set_version_of,
 )
-from veclip_pipelines.recipe import MAIN, Recipe
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.pins import pinned_files, read_pins
@@ -30,7 +31,6 @@ from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CR
 from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.uids import read_uids, write_uids
 
 ALT = ResolvedText(source="alt_text", probability=0.5)
 FUSED = ResolvedText(source="vecap", probability=0.5, engine_id="f1", profile="smollm2-fusion")

@@ -14,11 +14,11 @@ from builders import index, numbered_entries, write_drop
 from lineage_story import EYE, HAND, make_set, put, tell
 from training_jobs import RECIPE
 
-from veclip_pipelines.lineage.audit import audit
-from veclip_pipelines.lineage.provenance import Provenance, record
+from veclip_pipelines.audit.auditing import audit
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.pruning.files import Prunable, Retention, prunable_files, remove_files
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.commit import files_of
+from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import RAW_CRAWL, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse

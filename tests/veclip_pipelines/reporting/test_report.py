@@ -16,6 +16,7 @@ from builders import picture
 from lineage_story import CHECKPOINT, EVIL, EYE, HAND, tell, tell_provenance
 from starlette.testclient import TestClient
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.lineage.graph import find_subject, lineage_graph
@@ -25,11 +26,10 @@ from veclip_pipelines.reporting.openlineage_events import events, send
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.serving.lineage_picture import boxes_of, lineage_svg
 from veclip_pipelines.serving.report_page import report_page
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.carrying_out import carry_out
+from veclip_pipelines.takedown.execution import carry_out
 from veclip_pipelines.takedown.register import register
 from veclip_pipelines.takedown.requests import Request
 

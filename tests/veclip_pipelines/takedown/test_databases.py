@@ -12,10 +12,10 @@ from lineage_story import TEXT, take_down, tell
 from mlflow import MlflowClient
 from servers import mlflow_server, postgres_server
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.mlflow_tracking import Tracking
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.verifying import verify
+from veclip_pipelines.takedown.verification import verify
 
 
 @pytest.fixture

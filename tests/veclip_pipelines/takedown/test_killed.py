@@ -15,15 +15,15 @@ import pytest
 from builders import picture
 from lineage_story import CHECKPOINT, tell, tell_provenance
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.export.rows import note_export, note_page
 from veclip_pipelines.export.webdataset import export_webdataset
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.carrying_out import carry_out, unfinished
+from veclip_pipelines.takedown.execution import carry_out, unfinished
 from veclip_pipelines.takedown.register import find_takedown, register
 from veclip_pipelines.takedown.requests import read_requests
-from veclip_pipelines.takedown.verifying import verify
+from veclip_pipelines.takedown.verification import verify
 
 URL = "https://www.pictures.example:443/2.png"
 #: Does it, and is killed before or after a call that changes something, at the Nth of these points; says how many there are at its end.
@@ -31,7 +31,7 @@ CHILD = """
 import os, signal, sys
 from veclip_pipelines.crawl import erasing
 from veclip_pipelines.export import webdataset
-from veclip_pipelines.settings import Settings
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown import carrying_out, elsewhere, noting, register, rewriting
 from veclip_pipelines.takedown.requests import read_requests

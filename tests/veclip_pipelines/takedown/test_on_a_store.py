@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from builders import DropEntry, index, numbered_entries, picture, write_drop
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.carrying_out import carry_out
+from veclip_pipelines.takedown.execution import carry_out
 from veclip_pipelines.takedown.register import register
 from veclip_pipelines.takedown.requests import Request
-from veclip_pipelines.takedown.verifying import verify
+from veclip_pipelines.takedown.verification import verify
 
 URL = "https://photos.example/cat.png"
 

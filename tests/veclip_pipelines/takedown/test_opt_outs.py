@@ -6,11 +6,11 @@ from pathlib import Path
 
 from builders import DropEntry, index, numbered_entries, picture, write_drop
 
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.policy import crawl_policy
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.carrying_out import carry_out, unfinished
+from veclip_pipelines.takedown.execution import carry_out, unfinished
 from veclip_pipelines.takedown.opt_outs import BY, register_opt_outs
 from veclip_pipelines.takedown.register import list_takedowns
 

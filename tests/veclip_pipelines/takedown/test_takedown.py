@@ -13,26 +13,26 @@ import pytest
 from builders import index, numbered_entries, picture, write_drop
 from lineage_story import CHECKPOINT, tell
 
+from veclip_pipelines.audit.auditing import audit
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation.scoreboard import newest_scores, our_rows
 from veclip_pipelines.export.huggingface import export_huggingface
 from veclip_pipelines.export.rows import note_export
 from veclip_pipelines.export.webdataset import export_webdataset
-from veclip_pipelines.lineage.audit import audit
 from veclip_pipelines.lineage.questions import Kind, Question
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import tree_of
 from veclip_pipelines.serving.takedown_page import takedown_page
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.standings import all_files
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown.carrying_out import carry_out, unfinished
-from veclip_pipelines.takedown.matching import find_matches
+from veclip_pipelines.takedown.consequences import report_of
+from veclip_pipelines.takedown.execution import carry_out, unfinished
+from veclip_pipelines.takedown.matches import find_matches
 from veclip_pipelines.takedown.register import Takedown, register
-from veclip_pipelines.takedown.report import report_of
 from veclip_pipelines.takedown.requests import Request, read_requests
 
 SHA = hashlib.sha256(picture(2)).hexdigest()

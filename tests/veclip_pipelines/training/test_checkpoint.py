@@ -17,12 +17,12 @@ from distributed import Client, LocalCluster
 from training_jobs import CONFIG, RECIPE
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
+from veclip_pipelines.compute.fanout import DaskRunner
+from veclip_pipelines.config.recipe import Recipe
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.fanout import DaskRunner
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
 from veclip_pipelines.mlflow_tracking import Tracking
-from veclip_pipelines.recipe import Recipe
-from veclip_pipelines.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.checkpoint import (
@@ -33,8 +33,8 @@ from veclip_pipelines.training.checkpoint import (
     state_folder,
 )
 from veclip_pipelines.training.exposure import EXPOSURE
-from veclip_pipelines.training.progress import saved_facts
 from veclip_pipelines.training.ranks import train_checkpoint
+from veclip_pipelines.training.step_log import saved_facts
 
 pytestmark = pytest.mark.slow
 

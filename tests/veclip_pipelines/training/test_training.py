@@ -12,9 +12,9 @@ import pytest
 import torch
 from training_jobs import BRIEF, CONFIG, MODEL, job, write_sample_file
 
+from veclip_pipelines.config.model_config import tokenizer_for, train_tokenizer
+from veclip_pipelines.config.recipe import TrainingSettings
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.model_config import tokenizer_for, train_tokenizer
-from veclip_pipelines.recipe import TrainingSettings
 from veclip_pipelines.training.batches import BatchPlan
 from veclip_pipelines.training.exposure import exposure_of, write_exposure
 from veclip_pipelines.training.group import Group
@@ -23,8 +23,8 @@ from veclip_pipelines.training.loop import Trained, plan_of, train
 from veclip_pipelines.training.losses import chance_loss, info_nce, sigmoid_loss
 from veclip_pipelines.training.model import build_model
 from veclip_pipelines.training.optimisation import Average, Health, learning_rate_at
-from veclip_pipelines.training.progress import StepLog, saved_facts
 from veclip_pipelines.training.samples import SampleFile
+from veclip_pipelines.training.step_log import StepLog, saved_facts
 
 
 def features(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

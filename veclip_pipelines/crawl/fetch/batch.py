@@ -8,9 +8,9 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 
+from veclip_pipelines.compute.fanout import stop_if_cancelled
 from veclip_pipelines.crawl.fetch.client import Fetched, PictureClient
 from veclip_pipelines.crawl.policy import FetchPolicy
-from veclip_pipelines.fanout import stop_if_cancelled
 
 #: Results that may wait to be packed, as a share of the requests in flight: what bounds the memory.
 _WAITING = 1.0

@@ -11,7 +11,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 
-from veclip_pipelines.shards import ShardBytes
+from veclip_pipelines.media.shards import ShardBytes
 
 _BLOCK = 512
 _REGULAR, _PASSED_OVER = (b"0", b"\0"), (b"1", b"2", b"3", b"4", b"5", b"6")

@@ -21,7 +21,7 @@ from veclip_pipelines.crawl.formats.columns import CAPTION_COLUMNS, captions_of,
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
 from veclip_pipelines.crawl.formats.tar_members import Member, list_members
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.shards import ShardBytes, open_bytes
+from veclip_pipelines.media.shards import ShardBytes, open_bytes
 
 _TEXTS = ("txt", "json")
 _TEXT_NAMES = ("caption", "text", "alt_text", "alt")

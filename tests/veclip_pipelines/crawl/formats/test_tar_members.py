@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veclip_pipelines.crawl.formats.tar_members import Member, list_members
-from veclip_pipelines.shards import open_bytes
+from veclip_pipelines.media.shards import open_bytes
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 

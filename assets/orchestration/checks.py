@@ -1,0 +1,259 @@
+"""Asset checks: partitioned, read context.partition_key, take no data as input, one step for all checks of an asset.
+
+The blocking ones stop what is downstream in the same run.
+"""
+
+import json
+
+import dagster as dg
+from deltalake import Schema as DeltaSchema
+from duckdb import DuckDBPyConnection
+
+from assets.orchestration.leaks import no_benchmark_leak
+from assets.shared.check_factory import Check, Finding, checks_of, described
+from assets.shared.guards import guard_rates_in_band
+from assets.shared.partitions import crawl_partitions, recipe_partitions
+from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
+from veclip_pipelines.media.texts import is_file_name
+from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.tables.provenance import latest
+from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.tables.shared_columns import KEPT
+from veclip_pipelines.tables.warehouse import Warehouse
+
+_SHOWN = 5
+_IN_BAND = "Each guard's rate is within three sigmas of the last ten partitions of the same engine."
+
+
+def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """Every entry of the drop is a row, kept or rejected: by the drop's own record, else by the count of its reader."""
+    drop, source = registered_drop(warehouse, key), latest(warehouse, "raw_crawl", key)
+    entries = inspect_drop(drop.uri).entries if drop.state == "active" and drop.entries is not None else None
+    if entries is None:
+        entries = int(str(source["rows_in"])) if source else 0
+    return _balance(entries, _count(connection, "raw_crawl", "crawl_partition = ?", key), "entries of the drop")
+
+
+def rows_balance_concept_captions(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """Every kept picture has one row of each engine."""
+    pictures = _scalar(
+        connection,
+        "SELECT count(DISTINCT image_sha256) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",
+        key,
+    )
+    return _balance_by_engine(connection, "concept_captions", "image_sha256", pictures, "kept pictures", key)
+
+
+def rows_balance_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """Every kept sample has one row of each engine."""
+    samples = _scalar(
+        connection,
+        "SELECT count(DISTINCT sample_id) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",
+        key,
+    )
+    return _balance_by_engine(connection, "vecap", "sample_id", samples, "kept samples", key)
+
+
+def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """Every kept sample of the set's crawl partitions stands in it once, kept or rejected."""
+    source = latest(warehouse, "training_sets", key)
+    inputs = json.loads(str(source["inputs"])) if source else {}
+    partitions = [name.partition("/")[2] for name in inputs if name.startswith("raw_crawl/")]
+    samples = connection.execute(
+        "SELECT count(DISTINCT sample_id) FROM raw_crawl WHERE outcome = 'kept' AND list_contains(?, crawl_partition)",
+        [partitions],
+    ).fetchone()
+    rows = connection.execute(
+        "SELECT count(*), count(DISTINCT sample_id) FROM training_sets WHERE recipe = ? AND set_version = ?",
+        [key, set_version_of(inputs)],
+    ).fetchone()
+    assert samples
+    assert rows
+    finding = _balance(samples[0], rows[0], "kept samples of its crawl partitions")
+    return Finding(finding.passed and rows[0] == rows[1] > 0, finding.says, finding.figures)
+
+
+def groups_are_of_kept_samples(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """Each group has several samples, all of them kept, and is named by the smallest."""
+    rows = connection.execute(
+        "SELECT group_id FROM duplicates GROUP BY group_id HAVING count(*) < 2 OR min(sample_id) <> group_id "
+        "UNION SELECT group_id FROM duplicates ANTI JOIN (SELECT sample_id FROM raw_crawl WHERE outcome = 'kept') USING (sample_id)"
+    ).fetchall()
+    return _none_of(rows, "groups are not as they should be")
+
+
+def schema_is_as_declared(table: str) -> Check:
+    """A check that the Delta table has the declared columns and types."""
+
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+        del connection, key
+        spec, found = TABLES[table], warehouse.open(TABLES[table])
+        if found is None:
+            return Finding(False, f"table {table} is not there", {})
+        present = {field.name: field for field in DeltaSchema.from_arrow(spec.schema).fields}
+        actual = {field.name: field for field in found.schema().fields}
+        wrong = [
+            name for name, field in present.items() if name in actual and str(actual[name].type) != str(field.type)
+        ]
+        wrong += sorted(set(present) - set(actual))
+        extra = sorted(set(actual) - set(present))
+        return Finding(
+            not wrong and not extra,
+            f"{len(present)} columns declared, {len(wrong)} differ, {len(extra)} unknown",
+            {
+                "differing": len(wrong + extra),
+                **({"columns": ", ".join(wrong + extra)} if wrong or extra else {}),
+            },
+        )
+
+    return check
+
+
+def no_empty_text(table: str) -> Check:
+    """A check that every kept row has a text with a letter or digit in it."""
+
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+        del warehouse
+        rows = connection.execute(
+            f"SELECT {TABLES[table].keys[0]} FROM {table} WHERE crawl_partition = ? AND outcome = '{KEPT}' "  # noqa: S608
+            r"AND (text IS NULL OR NOT regexp_matches(text, '[\p{L}\p{N}]'))",
+            [key],
+        ).fetchall()
+        return _none_of(rows, "kept rows have no text")
+
+    return check
+
+
+def no_file_name_as_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """No VeCap is nothing but a file name."""
+    rows = connection.execute(
+        f"SELECT sample_id, text FROM vecap WHERE crawl_partition = ? AND outcome = '{KEPT}'",  # noqa: S608
+        [key],
+    ).fetchall()
+    return _none_of([row for row in rows if is_file_name(row[1] or "")], "captions are file names")
+
+
+def probabilities_sum_to_one(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """The probabilities of each kept sample of a set sum to 1, one for each text."""
+    rows = connection.execute(
+        "SELECT sample_id FROM training_sets WHERE recipe = ? AND outcome = 'kept' "
+        "AND (abs(list_sum(probabilities) - 1) > 1e-6 OR len(probabilities) <> len(texts) OR len(texts) = 0)",
+        [key],
+    ).fetchall()
+    return _none_of(rows, "samples have probabilities that do not sum to 1")
+
+
+def scores_are_shares(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    """Each score lies between 0 and 1, and recall does not fall as k grows."""
+    rows = connection.execute(
+        "SELECT checkpoint_id FROM (SELECT *, lag(value) OVER (PARTITION BY checkpoint_id, benchmark, benchmark_sha256, code_version, "
+        "split_part(metric, '@', 1) ORDER BY TRY_CAST(split_part(metric, '@', 2) AS INTEGER)) AS before FROM benchmark_scores "
+        "WHERE recipe = ?) WHERE value NOT BETWEEN 0 AND 1 OR value < before",
+        [key],
+    ).fetchall()
+    return _none_of(rows, "scores are no shares")
+
+
+def _count(connection: DuckDBPyConnection, table: str, where: str, key: str) -> int:
+    return _scalar(connection, f"SELECT count(*) FROM {table} WHERE {where}", key)  # noqa: S608
+
+
+def _scalar(connection: DuckDBPyConnection, sql: str, key: str) -> int:
+    found = connection.execute(sql, [key]).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def _balance(rows_in: int, rows_out: int, what: str) -> Finding:
+    says = f"{rows_in} {what}, {rows_out} rows kept or rejected"
+    return Finding(rows_in == rows_out, says, {"rows_in": rows_in, "rows_out": rows_out})
+
+
+def _balance_by_engine(
+    connection: DuckDBPyConnection, table: str, column: str, rows_in: int, what: str, key: str
+) -> Finding:
+    """The newest materialisation's engine alone: others of the partition may be older than its raw crawl."""
+    newest = connection.execute(
+        "SELECT inputs FROM provenance WHERE asset = ? AND partition = ? ORDER BY recorded_at DESC LIMIT 1",
+        [table, key],
+    ).fetchone()
+    engine_id = json.loads(newest[0])["engine"] if newest else ""
+    rows = connection.execute(
+        f"SELECT count(*), count(DISTINCT {column}) FROM {table} WHERE crawl_partition = ? AND engine_id = ?",  # noqa: S608
+        [key, engine_id],
+    ).fetchone()
+    assert rows is not None
+    finding = _balance(rows_in, rows[0], what)
+    return Finding(finding.passed and rows[0] == rows[1], finding.says, finding.figures)
+
+
+def _none_of(rows: list[tuple[object, ...]], what: str) -> Finding:
+    shown = ", ".join(str(row[0]) for row in rows[:_SHOWN])
+    return Finding(not rows, f"{len(rows)} {what}", {"rows": len(rows), **({"examples": shown} if rows else {})})
+
+
+asset_checks: list[dg.AssetChecksDefinition] = [
+    checks_of(
+        "raw_crawl",
+        crawl_partitions,
+        {
+            "rows_in_equal_kept_plus_rejected": (rows_balance_raw_crawl, True),
+            "schema": (
+                described(schema_is_as_declared("raw_crawl"), "The table has the declared columns."),
+                True,
+            ),
+        },
+    ),
+    checks_of(
+        "duplicates",
+        None,
+        {
+            "groups_are_of_kept_samples": (groups_are_of_kept_samples, False),
+            "schema": (described(schema_is_as_declared("duplicates"), "The table has the declared columns."), True),
+        },
+    ),
+    checks_of(
+        "concept_captions",
+        crawl_partitions,
+        {
+            "rows_in_equal_kept_plus_rejected": (rows_balance_concept_captions, True),
+            "schema": (
+                described(schema_is_as_declared("concept_captions"), "The table has the declared columns."),
+                True,
+            ),
+            "no_empty_text": (
+                described(no_empty_text("concept_captions"), "Every kept row has a text."),
+                True,
+            ),
+            "guard_rates_in_band": (described(guard_rates_in_band("concept_captions"), _IN_BAND), False),
+        },
+    ),
+    checks_of(
+        "vecap",
+        crawl_partitions,
+        {
+            "rows_in_equal_kept_plus_rejected": (rows_balance_vecap, True),
+            "schema": (
+                described(schema_is_as_declared("vecap"), "The table has the declared columns."),
+                True,
+            ),
+            "no_empty_text": (described(no_empty_text("vecap"), "Every kept row has a text."), True),
+            "no_file_name_as_vecap": (no_file_name_as_vecap, True),
+            "guard_rates_in_band": (described(guard_rates_in_band("vecap"), _IN_BAND), False),
+        },
+    ),
+    checks_of(
+        "training_sets",
+        recipe_partitions,
+        {
+            "rows_in_equal_kept_plus_rejected": (rows_balance_training_sets, True),
+            "schema": (
+                described(schema_is_as_declared("training_sets"), "The table has the declared columns."),
+                True,
+            ),
+            "probabilities_sum_to_one": (probabilities_sum_to_one, True),
+            "no_benchmark_leak": (no_benchmark_leak, False),
+        },
+    ),
+    checks_of("benchmark_scores", recipe_partitions, {"scores_are_shares": (scores_are_shares, True)}),
+]

@@ -1,0 +1,99 @@
+"""Takedowns as runs: what they change in the tables is told to Dagster, so that its marks of what is stale are right."""
+
+import dagster as dg
+from pydantic import Field
+
+from assets.shared.events import report_content
+from assets.shared.run_log import partitions_in_flight
+from resources.delta_lake import DeltaLakeResource
+from resources.home import HomeResource
+from resources.mlflow import MlflowResource
+from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.crawl.policy import crawl_policy
+from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.execution import carry_out, unfinished
+from veclip_pipelines.takedown.opt_outs import register_opt_outs
+from veclip_pipelines.takedown.register import tombstones
+
+TAKE_DOWN = "take_down"
+FINISH = "finish_takedowns"
+
+
+class TakedownConfig(dg.Config):
+    """A takedown that was written down: veclip takedown does that, so that no address stands in Dagster's log."""
+
+    takedown_id: str = Field(description="Its id, as veclip takedown list shows it.")
+
+
+@dg.op(description="Takes what a takedown hides out of tables, shards, exports and states of training.")
+def take_down_op(
+    context: dg.OpExecutionContext,
+    config: TakedownConfig,
+    delta_lake: DeltaLakeResource,
+    mlflow: MlflowResource,
+    home: HomeResource,
+) -> None:
+    _take_down(context, delta_lake.warehouse(), home.settings(), mlflow, config.takedown_id)
+
+
+@dg.op(description="Makes takedowns of opt-outs, and finishes each takedown that something is left to do for.")
+def finish_takedowns_op(
+    context: dg.OpExecutionContext, delta_lake: DeltaLakeResource, mlflow: MlflowResource, home: HomeResource
+) -> None:
+    warehouse, settings = delta_lake.warehouse(), home.settings()
+    for takedown in register_opt_outs(warehouse, crawl_policy(settings)):
+        context.log.info("takedown %s: %s", takedown.takedown_id, takedown.reason)
+    for takedown in unfinished(warehouse):
+        _take_down(context, warehouse, settings, mlflow, takedown.takedown_id)
+
+
+def _take_down(
+    context: dg.OpExecutionContext, warehouse: Warehouse, settings: Settings, mlflow: MlflowResource, takedown_id: str
+) -> None:
+    marks = tombstones(warehouse, takedown_id)
+    recipes = read_rows(warehouse, "SELECT DISTINCT recipe FROM set_pins", tables=["set_pins"])
+    touched = {row["crawl_partition"] for row in marks} | {row["recipe"] for row in recipes}
+    busy = {key: run for key, run in partitions_in_flight(context.instance).items() if run != context.run_id}
+    if waiting := sorted(touched & set(busy)):
+        raise VeclipError(
+            f"takedown {takedown_id}: runs are at work on {', '.join(waiting)}. What it takes out is hidden from all readers; "
+            "when they have ended, veclip takedown finish does the rest."
+        )
+    noted = carry_out(warehouse, settings, takedown_id, tracking=mlflow.tracking(), run_id=context.run_id)
+    for one in noted:
+        report_content(
+            context.instance,
+            one.asset,
+            None if one.partition == "all" else one.partition,
+            one.data_version,
+            renewed=one.inputs,
+            description=f"without what takedown {takedown_id} took out",
+            metadata={"rows_kept": one.rows_kept, "rows_rejected": one.rows_rejected},
+        )
+    context.log.info("takedown %s: %d rows taken out", takedown_id, len(marks))
+
+
+@dg.job(name=TAKE_DOWN, description="Carries out a takedown that was written down.")
+def take_down() -> None:
+    take_down_op()
+
+
+@dg.job(
+    name=FINISH, description="Makes takedowns of opt-outs, and finishes all takedowns: also those whose time has come."
+)
+def finish_takedowns() -> None:
+    finish_takedowns_op()
+
+
+takedown_jobs = [take_down, finish_takedowns]
+takedown_schedules = [
+    dg.ScheduleDefinition(
+        name="finish_takedowns_daily",
+        job=finish_takedowns,
+        cron_schedule="30 2 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Once a day: opt-outs become takedowns, and earlier contents go when their time has come.",
+    )
+]

@@ -1,0 +1,53 @@
+"""What the captioning assets say of their guards: rates in the metadata, the plot and the examples in ``veclip serve``."""
+
+import json
+
+import dagster as dg
+from duckdb import DuckDBPyConnection
+
+from assets.shared.check_factory import Check, Finding
+from assets.shared.materialisation import preview
+from veclip_pipelines.captioning.guard_rates import GuardCounts, bands, earlier_counts
+from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.tables.provenance import latest
+from veclip_pipelines.tables.warehouse import Warehouse
+
+
+def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> dict[str, object]:
+    """The share of rows that each guard objected to. Examples are foreign text: they are behind the link."""
+    if not counts.rows:
+        return {}
+    rows = [f"| {reason} | {count} | {count / counts.rows:.1%} |" for reason, count in counts.faults.items()]
+    page = f"partitions/{counts.partition}/guards/{asset}"
+    table = "\n".join(["| guard | rows | share |", "| --- | ---: | ---: |", *rows]) if rows else "no guard objected"
+    shares = {f"guard/{reason}": count / counts.rows for reason, count in counts.faults.items()}
+    return {
+        "guards": dg.MetadataValue.md(table),
+        **shares,
+        **preview(settings, page, f"{page}.png", "guards_examples"),
+    }
+
+
+def guard_rates_in_band(asset: str) -> Check:
+    """A check that the newest materialisation's guard rates are those of the last ten partitions."""
+
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+        del connection
+        newest = latest(warehouse, asset, key)
+        if newest is None or not newest["guards"]:
+            return Finding(True, "no rates are noted for this partition", {})
+        counts = json.loads(str(newest["guards"]))
+        engine_id = json.loads(str(newest["inputs"]))["engine"]
+        earlier = earlier_counts(warehouse, asset, key, engine_id)
+        found = bands(GuardCounts(key, counts["rows"], counts["faults"]), earlier)
+        outside = [band for band in found if not band.holds]
+        says = "; ".join(
+            f"{band.reason} {band.rate:.1%}, expected {band.expected:.1%} ({band.low:.1%} to {band.high:.1%})"
+            for band in outside
+        )
+        if not found:
+            says = f"{len(earlier)} earlier partitions of this engine: too few, or no guard ever objected"
+        figures: dict[str, int | str] = {"earlier_partitions": len(earlier), "outside": len(outside)}
+        return Finding(not outside, says or f"{len(found)} rates are where they were", figures)
+
+    return check

@@ -1,0 +1,30 @@
+"""Where the experiment keeps what, and its captioner's place among the models."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.experiment.captioner import SHIPPED
+from veclip_pipelines.experiment.design import CAPTIONER
+
+
+def crawl_folder(settings: Settings) -> Path:
+    return settings.home / "experiment" / "crawl"
+
+
+def report_folder(settings: Settings) -> Path:
+    return settings.home / "experiment" / "report"
+
+
+def install_captioner(settings: Settings) -> Path:
+    """Puts the captioner that ships where engine profiles look for models."""
+    target = settings.models / CAPTIONER
+    if not target.is_dir():
+        settings.models.mkdir(parents=True, exist_ok=True)
+        scratch = settings.models / f".{CAPTIONER}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(SHIPPED, scratch)
+        scratch.replace(target)
+    return target

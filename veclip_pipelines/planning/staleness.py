@@ -1,0 +1,188 @@
+"""What is stale: what was made from other versions than those of now. The provenance table decides, by the inputs of each asset."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TypeVar
+
+from assets.shared.partitions import RECIPE_ASSETS
+from veclip_pipelines.config.recipe import recipe_catalogue
+from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.crawl.drops import list_drops, registered_drop
+from veclip_pipelines.crawl.duplicates import duplicates_inputs
+from veclip_pipelines.crawl.policy import crawl_policy
+from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.planning.inputs import (
+    checkpoint_inputs,
+    concept_engine,
+    concept_inputs,
+    fused_concepts,
+    fusion_engine,
+    raw_crawl_inputs,
+    score_inputs,
+    training_set_inputs,
+    vecap_inputs,
+)
+from veclip_pipelines.tables.contents import Contents
+from veclip_pipelines.tables.provenance import Recorded, is_current
+from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.warehouse import Warehouse
+
+#: The table that each source of a recipe's texts is read from.
+_TABLES = {"alt_text": "raw_crawl", "concept_caption": "concept_captions", "vecap": "vecap"}
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A partition that is stale.
+
+    Attributes:
+        key: crawl partition or recipe; "all" of duplicates.
+        assets: those that are stale, each with all that is downstream of it.
+    """
+
+    key: str
+    assets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """Compares what is there with what would be made now."""
+
+    settings: Settings
+    warehouse: Warehouse
+
+    def captions(self, partition: str, concept_profile: str, fusion_profile: str) -> list[str]:
+        """As :meth:`captions_of`, of one partition."""
+        return self.captions_of([partition], concept_profile, fusion_profile)[partition]
+
+    def captions_of(
+        self, partitions: Sequence[str], concept_profile: str, fusion_profile: str, contents: Contents | None = None
+    ) -> dict[str, list[str]]:
+        """The crawl assets of each partition that are stale, each with all that is downstream of it. The tables are read once.
+
+        Args:
+            contents: of all of them, where they were read for others already.
+
+        Raises:
+            UsageError: an unknown profile. ModelMissingError: a model that is not installed.
+        """
+        concept = concept_engine(self.settings, concept_profile)
+        fusion = fusion_engine(self.settings, fusion_profile)
+        fused = fused_concepts(self.settings, fusion, concept_profile)
+        contents = contents or Contents.of_partitions(self.warehouse, partitions)
+        recorded = Recorded.of(self.warehouse, partitions)
+        drops = {drop.crawl_partition: drop for drop in list_drops(self.warehouse)}
+
+        def raw_crawl(key: str) -> dict[str, str]:
+            return raw_crawl_inputs(self.settings, drops.get(key) or registered_drop(self.warehouse, key))
+
+        return {
+            key: _stale_of(
+                recorded,
+                key,
+                {
+                    "raw_crawl": partial(raw_crawl, key),
+                    "concept_captions": partial(concept_inputs, contents, key, concept),
+                    "vecap": partial(vecap_inputs, contents, key, fusion, fused),
+                },
+            )
+            for key in partitions
+        }
+
+    def models(self, recipe: str, *, changing: Collection[str] = (), contents: Contents | None = None) -> list[str]:
+        """The recipe assets that are stale, each with all that is downstream of it.
+
+        Args:
+            changing: for a plan: the tables of captions that are about to change.
+            contents: of all crawl partitions, where they were read for others already.
+        """
+        sources = {text.source for text in recipe_catalogue(self.settings).load(recipe).texts}
+        tables = {"raw_crawl", *(_TABLES[source] for source in sources if source in _TABLES)}
+        if tables & set(changing):
+            return list(RECIPE_ASSETS)
+        of_set = cache(partial(training_set_inputs, self.settings, self.warehouse, recipe, contents))
+        inputs = {
+            "training_sets": lambda: of_set().versions,
+            "checkpoints": lambda: checkpoint_inputs(of_set()),
+            "benchmark_scores": lambda: score_inputs(self.settings, self.warehouse, of_set()),
+        }
+        return _stale_of(Recorded.of(self.warehouse, [recipe]), recipe, inputs)
+
+    def raw_crawl(self, partition: str) -> bool:
+        """Whether a partition's drop or the code that indexes it changed since."""
+        inputs = raw_crawl_inputs(self.settings, registered_drop(self.warehouse, partition))
+        return not is_current(self.warehouse, "raw_crawl", partition, inputs)
+
+    def duplicates(self) -> bool:
+        """Whether a crawl partition changed since duplicates were looked for."""
+        distance = crawl_policy(self.settings).near_duplicate_distance
+        return not is_current(self.warehouse, "duplicates", "all", duplicates_inputs(self.warehouse, distance))
+
+    def of_what_was_made(self) -> list[Stale]:
+        """All that was made once and is stale now, captions by the profiles that made the newest.
+
+        What cannot be compared, as its profile, recipe or model is gone, is left out: nobody could make it anew.
+        """
+        made = self._made()
+        registered = {drop.crawl_partition for drop in list_drops(self.warehouse)}
+        contents = Contents.of_partitions(self.warehouse, registered)
+        found: list[Stale] = []
+        changing: set[str] = set()
+        by_engines: dict[tuple[str, str], list[str]] = {}
+        for key in sorted(registered & {partition for asset, partition in made if asset == "raw_crawl"}):
+            concept = made.get(("concept_captions", key)) or self.settings.concept_engine
+            fusion = made.get(("vecap", key)) or self.settings.fusion_engine
+            by_engines.setdefault((concept, fusion), []).append(key)
+        for engines, keys in by_engines.items():
+            captions: dict[str, list[str]] = {}
+            captions = _known(partial(self.captions_of, keys, *engines, contents), captions)
+            for key, stale in captions.items():
+                found.append(Stale(key, tuple(asset for asset in stale if (asset, key) in made)))
+                changing.update(found[-1].assets)
+        found.sort(key=lambda one: one.key)
+        if ("duplicates", "all") in made and self.duplicates():
+            found.append(Stale("all", ("duplicates",)))
+        for name in sorted(partition for asset, partition in made if asset == "training_sets"):
+            nothing: list[str] = []
+            stale = _known(partial(self.models, name, changing=changing, contents=contents), nothing)
+            found.append(Stale(name, tuple(asset for asset in stale if (asset, name) in made)))
+        return [one for one in found if one.assets]
+
+    def _made(self) -> dict[tuple[str, str], str]:
+        """Asset and partition of all that was materialised; of captions the profile of the newest engine."""
+        rows = read_rows(
+            self.warehouse,
+            "SELECT p.asset, p.partition, coalesce(e.profile, '') AS profile FROM provenance p "
+            "LEFT JOIN engines e ON e.engine_id = json_extract_string(p.inputs, '$.engine') "
+            "QUALIFY row_number() OVER (PARTITION BY p.asset, p.partition ORDER BY p.recorded_at DESC) = 1",
+            tables=["provenance", "engines"],
+        )
+        return {(row["asset"], row["partition"]): row["profile"] for row in rows}
+
+
+def _stale_of(recorded: Recorded, partition: str, inputs: Mapping[str, Callable[[], dict[str, str]]]) -> list[str]:
+    """The first asset that is stale, and all that follow it.
+
+    Args:
+        inputs: what each asset is made from now, in the assets' order.
+    """
+    order = list(inputs)
+    for place, asset in enumerate(order):
+        try:
+            current = recorded.is_current(asset, partition, inputs[asset]())
+        except VeclipError:
+            # What it is made from is not there yet: that is found out when it runs, and said there.
+            current = False
+        if not current:
+            return order[place:]
+    return []
+
+
+def _known(ask: Callable[[], _T], otherwise: _T) -> _T:
+    try:
+        return ask()
+    except VeclipError:
+        return otherwise
