@@ -55,7 +55,7 @@ def raw_crawl(
     properties = commit_properties(context, CODE_VERSION)
     extra: dict[str, object] = {"drop": drop.uri, "format": " ".join((drop.format, drop.label)).strip()}
     before = latest(warehouse, RAW_CRAWL.name, key)
-    rows_in = int(str(before["rows_in"])) if before else 0
+    rows_in = before.rows_in if before else 0
     if drop.state == "pinned":
         # Rolled back: its folder may hold something else by now, which must not come in by a materialisation.
         changed = False

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from msgspec.structs import replace
 
+from veclip_pipelines import stages
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.crawl.collect import with_pictures
 from veclip_pipelines.crawl.drops import Drop
@@ -33,7 +34,7 @@ from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file
 from veclip_pipelines.tables.query import TAKEN_DOWN
 from veclip_pipelines.tables.warehouse import Warehouse
 
-CODE_VERSION = "raw_crawl.3"
+CODE_VERSION = stages.RAW_CRAWL.code_version
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veclip_pipelines import stages
 from veclip_pipelines.compute.fanout import Runner, stop_if_cancelled
 from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, ZeroShotBenchmark
 from veclip_pipelines.evaluation.intervals import Estimate, mean_per_class, share_of
@@ -17,7 +18,7 @@ from veclip_pipelines.evaluation.models import Embeddings, ModelSource, ScoredMo
 from veclip_pipelines.media.pictures import decode
 from veclip_pipelines.media.shards import ByteRange, read_range
 
-CODE_VERSION = "benchmark_scores.2"
+CODE_VERSION = stages.BENCHMARK_SCORES.code_version
 RECALL_AT, ACCURACY_AT = (1, 5, 10), (1, 5)
 
 #: What one task embeds, and what a model does at a time.

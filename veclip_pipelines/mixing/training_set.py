@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from veclip_pipelines import stages
 from veclip_pipelines.config.recipe import Condition, Filters, Part, Recipe, TextSourceName
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.uids import uids_version
@@ -24,7 +25,7 @@ from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_
 from veclip_pipelines.tables.query import connect, content_version
 from veclip_pipelines.tables.warehouse import Warehouse
 
-CODE_VERSION = "training_sets.2"
+CODE_VERSION = stages.TRAINING_SETS.code_version
 _ROWS = 50_000
 
 
@@ -171,7 +172,9 @@ def input_versions(warehouse: Warehouse, mix: Mix, contents: Contents | None = N
 
 
 def _caption_version(contents: Contents, recipe: str, key: str, text: ResolvedText) -> dict[str, str]:
-    spec = VECAP if text.source == "vecap" else CONCEPT_CAPTIONS
+    stage = stages.stage_of_source(text.source)
+    assert stage is not None
+    spec = stage.table
     version, rows = contents.of(spec, {"crawl_partition": key, "engine_id": text.engine_id or ""})
     if rows == 0:
         raise VeclipError(
@@ -179,11 +182,6 @@ def _caption_version(contents: Contents, recipe: str, key: str, text: ResolvedTe
             f"as it is now. Materialise {spec.name} for it with that profile first."
         )
     return {f"{spec.name}/{key}/{text.engine_id}": version}
-
-
-def set_version_of(inputs: Mapping[str, str]) -> str:
-    """Hash over the recipe and the versions of all inputs."""
-    return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def pins_of(warehouse: Warehouse, mix: Mix) -> dict[str, TablePin]:
@@ -211,7 +209,7 @@ def make_training_set(
     A sample that lacks one of the texts draws from the others, at probabilities that again sum to 1; one that has none
     of them is a reject, with reason ``no_text``; one that a filter leaves out has the filter's reason.
     """
-    set_version = set_version_of(inputs)
+    set_version = stages.version_of(inputs)
     partition = {"recipe": mix.recipe, "set_version": set_version}
     expected = partition_files(warehouse.open(TRAINING_SETS), partition)
     name = f"set-{set_version}"

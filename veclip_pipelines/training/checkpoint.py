@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from veclip_pipelines import stages
 from veclip_pipelines.config.recipe import Recipe
 from veclip_pipelines.mlflow_tracking import DatasetVersion, Tracking
 from veclip_pipelines.schemas.training_schemas import CHECKPOINTS
@@ -29,7 +30,7 @@ from veclip_pipelines.training.step_log import StepLog, saved_facts
 if TYPE_CHECKING:
     from veclip_pipelines.training.loop import Trained
 
-CODE_VERSION = "checkpoints.2"
+CODE_VERSION = stages.CHECKPOINTS.code_version
 EXPERIMENT = "veclip"
 HISTORY = "history.parquet"
 

@@ -21,11 +21,11 @@ from veclip_pipelines.mixing.training_set import (
     make_training_set,
     rebuild,
     resolve_mix,
-    set_version_of,
 )
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
+from veclip_pipelines.stages import version_of
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.pins import pinned_files, read_pins
@@ -146,7 +146,7 @@ def test_any_changed_input_is_another_version(warehouse: Warehouse) -> None:
     fill(warehouse)
 
     def version(wanted: Recipe) -> str:
-        return set_version_of(input_versions(warehouse, mix_of(warehouse, wanted, [ALT, FUSED])))
+        return version_of(input_versions(warehouse, mix_of(warehouse, wanted, [ALT, FUSED])))
 
     versions = [
         version(recipe()),

@@ -76,7 +76,7 @@ def test_back_to_the_content_before(twice: tuple[Warehouse, tuple[list[dict[str,
     assert content(warehouse) == before
     assert [(part.asset, part.of_run) for part in done] == [("raw_crawl", "run-1"), ("vecap", "run-1")]
     assert registered_drop(warehouse, KEY).state == "pinned"
-    assert [row["rows_kept"] for row in earlier_contents(warehouse, KEY)] == [3, 5, 3]
+    assert [row.rows_kept for row in earlier_contents(warehouse, KEY)] == [3, 5, 3]
     # Once more changes nothing: it is what it is pinned to. Forward again goes by name.
     roll_back(warehouse, KEY, None, run_id="again", by="me")
     assert content(warehouse) == before
