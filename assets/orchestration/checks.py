@@ -14,7 +14,7 @@ from assets.shared.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.media.texts import is_file_name
 from veclip_pipelines.schemas.shared_columns import KEPT
-from veclip_pipelines.stages import tables
+from veclip_pipelines.stages import tables, version_of
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -63,7 +63,7 @@ def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnect
     ).fetchone()
     rows = connection.execute(
         "SELECT count(*), count(DISTINCT sample_id) FROM training_sets WHERE recipe = ? AND set_version = ?",
-        [key(inputs)],
+        [key, version_of(inputs)],
     ).fetchone()
     assert samples
     assert rows
