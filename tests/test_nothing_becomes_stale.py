@@ -25,7 +25,7 @@ from veclip_pipelines.stages import tables, version_of
 from veclip_pipelines.training import checkpoint
 from veclip_pipelines.training.checkpoint import checkpoint_id_of
 
-STORED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("stored_versions.json").read_text("utf-8"))
+STORED: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "stored" / "versions.json").read_text("utf-8"))
 
 
 def versions(settings: Settings) -> dict[str, dict[str, str]]:
