@@ -6,7 +6,6 @@ import importlib.util
 import io
 import json
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.media.storage import whole_folder
 
 BENCHMARK = "sample-retrieval"
 ENTRIES_PER_SHARD = 10
@@ -81,11 +81,9 @@ def write_sample_drops(folder: Path) -> list[Path]:
     for name, entries in sample_drops().items():
         target = folder / name
         if not target.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".drop-", dir=folder))
-            for shard, start in enumerate(range(0, len(entries), ENTRIES_PER_SHARD)):
-                write_shard(scratch, shard, entries[start : start + ENTRIES_PER_SHARD])
-            scratch.replace(target)
+            with whole_folder(target) as scratch:
+                for shard, start in enumerate(range(0, len(entries), ENTRIES_PER_SHARD)):
+                    write_shard(scratch, shard, entries[start : start + ENTRIES_PER_SHARD])
         drops.append(target)
     return drops
 
@@ -131,16 +129,14 @@ def write_sample_benchmark(benchmarks: Path) -> Path:
     target = benchmarks / BENCHMARK
     if target.is_dir():
         return target
-    benchmarks.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".benchmark-", dir=benchmarks))
     images = []
-    (scratch / "images").mkdir()
-    for entry in (entry for entries in sample_drops().values() for entry in entries if entry.caption):
-        name = entry.file.replace("/", "-")
-        (scratch / "images" / name).write_bytes(entry.picture())
-        images.append({"filename": name, "split": "test", "sentences": [{"raw": entry.caption}]})
-    (scratch / "dataset.json").write_text(json.dumps({"dataset": BENCHMARK, "images": images}, indent=1), "utf-8")
-    scratch.replace(target)
+    with whole_folder(target) as scratch:
+        (scratch / "images").mkdir()
+        for entry in (entry for entries in sample_drops().values() for entry in entries if entry.caption):
+            name = entry.file.replace("/", "-")
+            (scratch / "images" / name).write_bytes(entry.picture())
+            images.append({"filename": name, "split": "test", "sentences": [{"raw": entry.caption}]})
+        (scratch / "dataset.json").write_text(json.dumps({"dataset": BENCHMARK, "images": images}, indent=1), "utf-8")
     return target
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.media.storage import whole_folder
 
 TAGGER = "efficientnet-lite0"
 FUSER = "smollm2-135m-instruct"
@@ -31,13 +30,8 @@ def install_demo_models(models: Path, say: Callable[[str], None]) -> list[Path]:
         folder = models / name
         if not folder.is_dir():
             say(f"converting {name} to safetensors (once)")
-            models.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=models))
-            try:
+            with whole_folder(folder) as scratch:
                 make(scratch)
-                scratch.replace(folder)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
         folders.append(folder)
     return folders
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.pictures import PictureError, examine
+from veclip_pipelines.media.storage import is_url
 from veclip_pipelines.tables.query import connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -97,7 +98,7 @@ def understand(warehouse: Warehouse, text: str, kind: Kind | None = None, *, fil
         return _of_path(path)
     if kind is not None:
         return Question(kind, value.lower() if kind is Kind.DOMAIN else value)
-    if value.count("/") == 2 and "://" not in value and " " not in value:
+    if value.count("/") == 2 and not is_url(value) and " " not in value:
         return Question(Kind.SCORE, value)
     for fits, kinds in _BY_FORM:
         if fits(value):

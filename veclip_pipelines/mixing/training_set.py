@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,9 +244,10 @@ def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> 
     Raises:
         VeclipError: there is no such set, or pinned files are gone.
     """
-    scratch = Warehouse.at(str(path.parent / f".rebuild-{set_version}"))
-    made = _made_again(warehouse, recipe, set_version, scratch)
-    Path(scratch.path(TRAINING_SETS, made.path)).replace(path)
+    with tempfile.TemporaryDirectory(prefix=f".rebuild-{set_version}-", dir=path.parent) as folder:
+        scratch = Warehouse.at(folder)
+        made = _made_again(warehouse, recipe, set_version, scratch)
+        Path(scratch.path(TRAINING_SETS, made.path)).replace(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from veclip_pipelines import __version__
 from veclip_pipelines.errors import VeclipError
@@ -102,9 +103,8 @@ def _name(warehouse: Warehouse, one: Made) -> tuple[str, str]:
     path = "/".join(part for part in (one.asset, one.partition, one.engine) if part)
     if warehouse.is_local:
         return "file", f"{warehouse.root}/{path}"
-    scheme, _, rest = warehouse.root.partition("://")
-    bucket, _, folder = rest.partition("/")
-    return f"{scheme}://{bucket}", "/".join(part for part in (folder, path) if part)
+    root = urlsplit(warehouse.root)
+    return f"{root.scheme}://{root.netloc}", "/".join(part for part in (root.path.strip("/"), path) if part)
 
 
 def _uuid(run_id: str) -> str:

@@ -136,6 +136,25 @@ def packing(settings: Settings, warehouse: Warehouse) -> Path:
     return path
 
 
+def half_a_tar(settings: Settings, warehouse: Warehouse) -> Path:
+    path = Path(settings.shards) / "crawl-1" / ".shard-00000.tar.0123456789ab.tmp"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half a tar")
+    return path
+
+
+def half_a_model(settings: Settings, warehouse: Warehouse) -> Path:
+    path = settings.models / ".tagger.0123456789ab.tmp"
+    path.mkdir(parents=True)
+    return path
+
+
+def checkpoint_scratch(settings: Settings, warehouse: Warehouse) -> Path:
+    path = settings.checkpoints / ".abc.0123456789ab.tmp"
+    path.mkdir(parents=True)
+    return path
+
+
 def half_a_checkpoint(settings: Settings, warehouse: Warehouse) -> Path:
     path = settings.checkpoints / ".checkpoint-abc"
     path.mkdir(parents=True)
@@ -144,7 +163,7 @@ def half_a_checkpoint(settings: Settings, warehouse: Warehouse) -> Path:
 
 FOUND = {
     orphan: "orphan", half_written: "staging", plan: "staging", tar: "tar", entry_list: "staging", packing: "staging",
-    half_a_checkpoint: "staging",
+    half_a_checkpoint: "staging", half_a_tar: "staging", half_a_model: "staging", checkpoint_scratch: "staging",
 }  # fmt: skip
 
 
