@@ -17,6 +17,7 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.storage import files_under
 from veclip_pipelines.mixing.training_set import rebuild_content
 from veclip_pipelines.tables.commit import files_of
+from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES
 from veclip_pipelines.tables.standings import Standing, connect_all, standings
 from veclip_pipelines.tables.training_schemas import TRAINING_SETS
@@ -67,8 +68,8 @@ def orphan_tars(warehouse: Warehouse, shards: str, before: float) -> list[str]:
     if not tars:
         return []
     with connect_all(warehouse, [RAW_CRAWL]) as connection:
-        named = connection.execute("SELECT DISTINCT shard_uri FROM raw_crawl WHERE shard_uri IS NOT NULL").fetchall()
-    return sorted(tars - {row[0] for row in named})
+        named = Asker(connection)("SELECT DISTINCT shard_uri FROM raw_crawl WHERE shard_uri IS NOT NULL")
+    return sorted(tars - {row["shard_uri"] for row in named})
 
 
 def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.storage import files_under, is_url
 from veclip_pipelines.mlflow_tracking import Tracking
-from veclip_pipelines.tables.query import connect, read_rows
+from veclip_pipelines.tables.query import Asker, connect, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.content_search import Hit, Searched
 from veclip_pipelines.takedown.requests import NEAR
@@ -217,11 +217,11 @@ def _allowed_looks(warehouse: Warehouse, found: Sequence[Hit], searched: Searche
     with connect(warehouse, ["raw_crawl"]) as connection:
         for hit in found:
             nearest = min((int(hit.what, 16) ^ other).bit_count() for other in searched.looks)
-            rows = connection.execute(
+            rows = Asker(connection)(
                 "SELECT 1 FROM raw_crawl WHERE (image_sha256 = $sha AND outcome = 'kept') OR (phash IS NOT NULL AND "
                 "bit_count(xor(('0x' || phash)::UBIGINT, ('0x' || $looks)::UBIGINT)) <= $nearest) LIMIT 1",
                 {"sha": hit.sha256, "looks": hit.what, "nearest": nearest},
-            ).fetchall()
+            )
             if rows:
                 allowed.add(hit)
     return allowed
