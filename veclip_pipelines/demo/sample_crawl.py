@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.extras import missing
 from veclip_pipelines.media.storage import whole_folder
 
 BENCHMARK = "sample-retrieval"
@@ -64,7 +65,7 @@ class SampleEntry:
         package, _, name = self.file.partition("/")
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
-            raise ModelMissingError(f"the sample crawl needs {package}: pip install 'veclip-pipelines[demo]'")
+            raise missing(package, ModelMissingError)
         data = (Path(found.submodule_search_locations[0]) / _FOLDERS[package] / name).read_bytes()
         return data[: len(data) // 2] if self.damage == "truncated" else data
 

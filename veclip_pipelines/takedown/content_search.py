@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.extras import OPTIONAL_PACKAGES, missing
 from veclip_pipelines.media.pictures import PictureError, examine
 from veclip_pipelines.media.storage import is_url, open_file
 from veclip_pipelines.takedown.text_fingerprints import Wanted
@@ -189,9 +190,9 @@ class Searched:
                     for row in connection.execute(every):
                         yield from self._row(row, name)
         except ImportError as error:
-            raise VeclipError(
-                f"the database's driver is missing, {error}: pip install 'veclip-pipelines[postgres]'"
-            ) from error
+            if (driver := error.name or "") in OPTIONAL_PACKAGES:
+                raise missing(driver) from error
+            raise VeclipError(f"the database's driver is missing: {error}") from error
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise VeclipError(str(error)) from error
 
