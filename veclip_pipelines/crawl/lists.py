@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import join
+from veclip_pipelines.crawl.formats.base import Entry, join
 from veclip_pipelines.crawl.formats.columns import extra_json
 from veclip_pipelines.crawl.formats.registry import format_named
 from veclip_pipelines.errors import VeclipError

@@ -17,9 +17,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.parse.encoding import detect_encoding
 from resiliparse.parse.html import HTMLTree
 
-from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.fetch.directives import opted_out
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.listing import Listing
 from veclip_pipelines.crawl.policy import OPT_OUTS
 from veclip_pipelines.media.storage import open_file

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.columns import captions_of, extra_of
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
 from veclip_pipelines.crawl.formats.webdataset import KNOWN_COLUMNS, read_sidecar, stated_count

@@ -11,8 +11,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.columns import Columns
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
 from veclip_pipelines.errors import UsageError

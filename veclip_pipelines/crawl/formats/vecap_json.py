@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import ijson
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.listing import Listing
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.storage import open_file
