@@ -22,8 +22,6 @@ DECODERS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "MPO")
 _VERIFY_SIDE = 64
 #: EXIF tag of the orientation, and its values that turn a picture on its side.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-
-
 #: Colours of a JPEG that the quick look is for, and where the markers of what it is not for stand: before the pixels.
 _PLAIN, _HEADERS = ("YCbCr", "Gray", "RGB"), 64 * 1024
 _DCT_SIDE, _HASH_SIDE = 32, 8

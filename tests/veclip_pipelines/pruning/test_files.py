@@ -14,8 +14,10 @@ from builders import index, numbered_entries, write_drop
 from lineage_story import EYE, HAND, make_set, put, tell
 from training_jobs import RECIPE
 
+from veclip_pipelines.audit.audit_files import orphan_tars
 from veclip_pipelines.audit.auditing import audit
 from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.media.storage import put_bytes
 from veclip_pipelines.pruning.files import Prunable, Retention, prunable_files, remove_files
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.provenance import Provenance, record
@@ -192,3 +194,10 @@ def test_a_training_that_may_be_gone_on_with_stays_longer(settings: Settings, wa
     ended.mkdir()
     (ended / "model.safetensors").write_bytes(b"w")
     assert places(prunable_files(warehouse, settings, Retention()), "staging") == [str(state)]
+
+
+def test_a_tar_on_a_store_is_as_old_as_the_store_says(warehouse: Warehouse) -> None:
+    put_bytes("memory://shards-of-today/crawl-1/shard-00000.tar", b"pictures")
+    now, day = datetime.now(UTC), timedelta(days=1)
+    found = [orphan_tars(warehouse, "memory://shards-of-today", (now + later).timestamp()) for later in (-day, day)]
+    assert [len(uris) for uris in found] == [0, 1]
