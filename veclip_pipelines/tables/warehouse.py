@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.media.storage import is_url
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.schemas.spec import TableSpec
 
 #: Table property: not all of its files have all of its columns.
 WIDENED = "veclip.widened"

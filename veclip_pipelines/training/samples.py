@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from veclip_pipelines.media.shards import ByteRange
 from veclip_pipelines.media.storage import whole_file
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.pins import pinned_connection
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _ROWS = 16_384
