@@ -6,6 +6,7 @@ from assets.shared.automation import AFTER_A_WAVE
 from assets.shared.materialisation import OWNERS
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
+from veclip_pipelines.media.storage import put_text
 
 
 @dg.asset(
@@ -29,10 +30,7 @@ def scoreboard(delta_lake: DeltaLakeResource, home: HomeResource) -> dg.Material
     settings = home.settings()
     ours, paper = our_rows(newest_scores(delta_lake.warehouse())), paper_rows()
     target = settings.home / "reports" / "scoreboard.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_suffix(".part")
-    scratch.write_text(page(ours, paper), "utf-8")
-    scratch.replace(target)
+    put_text(target, page(ours, paper))
     return dg.MaterializeResult(
         metadata={
             "models": len(ours),

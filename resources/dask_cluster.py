@@ -16,6 +16,7 @@ from veclip_pipelines.compute.cluster import running_cluster, worker_environment
 from veclip_pipelines.compute.fanout import DaskRunner
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.extras import require
 
 _CONNECT_SECONDS = 30
 _WORKERS = {"distributed.nanny.pre-spawn-environ": worker_environment(1), "distributed.worker.profile.enabled": False}
@@ -70,13 +71,8 @@ class DaskClusterResource(dg.ConfigurableResource):
             yield cluster.address
             return
         if self.mode == "local_cuda":
-            try:
-                from dask_cuda import LocalCUDACluster
-            except ImportError as error:
-                raise UsageError(
-                    "resource dask: mode local_cuda needs the gpu extra: pip install 'veclip-pipelines[gpu]'"
-                ) from error
-            with dask.config.set(_WORKERS), LocalCUDACluster() as cluster:
+            cuda = require("dask_cuda", UsageError)
+            with dask.config.set(_WORKERS), cuda.LocalCUDACluster() as cluster:
                 yield cluster
             return
         if self.mode == "veclip":

@@ -36,8 +36,8 @@ def stored(settings: Settings) -> Warehouse:
 def test_every_table_opens_with_its_rows(stored: Warehouse) -> None:
     counts = {name: read_rows(stored, f"SELECT count(*) AS n FROM {name}", tables=[name])[0]["n"] for name in tables()}
     assert {name: count for name, count in counts.items() if count} == {
-        "benchmark_scores": 1, "checkpoints": 1, "concept_captions": 6, "crawl_drops": 1, "duplicate_pairs": 1, "duplicates": 6, "engines": 2, "provenance": 6,
-        "raw_crawl": 8, "set_pins": 1, "training_sets": 7, "vecap": 7,
+        "benchmark_scores": 1, "checkpoints": 1, "concept_captions": 6, "crawl_drops": 1, "duplicate_pairs": 1, "duplicates": 6,
+        "engines": 2, "provenance": 6, "raw_crawl": 8, "set_pins": 1, "training_sets": 7, "vecap": 7,
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -126,9 +127,7 @@ class Tracking:
     @property
     def is_database(self) -> bool:
         """Whether it is a database that is no file."""
-        return (
-            "://" in self.tracking_uri and not self.is_server and not self.tracking_uri.startswith(("sqlite:", "file:"))
-        )
+        return urlsplit(self.tracking_uri).scheme not in ("", "http", "https", "sqlite", "file")
 
     def client(self) -> MlflowClient:
         """A client; the SQLite file's folder is made where it is missing."""

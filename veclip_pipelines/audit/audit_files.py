@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow.fs as pafs
 
 from veclip_pipelines.audit.audited import Audited, Finding
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.media.storage import files_under
 from veclip_pipelines.mixing.training_set import rebuild_content
 from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.stages import tables
 from veclip_pipelines.tables.commit import files_of
+from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.standings import Standing, connect_all, standings
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -64,18 +65,12 @@ def _stem(path: str) -> str:
 
 def orphan_tars(warehouse: Warehouse, shards: str, before: float) -> list[str]:
     """Tars of ours, older than a time, that no row of raw_crawl points into, not one of an earlier content either."""
-    filesystem, path = fsspec.core.url_to_fs(shards)
-    found = filesystem.find(path, detail=True) if filesystem.exists(path) else {}
-    tars = {
-        (name if "://" not in shards else str(filesystem.unstrip_protocol(name))): info
-        for name, info in found.items()
-        if name.endswith(".tar") and float(info.get("mtime") or 0) < before
-    }
+    tars = {file.uri for file in files_under(shards) if file.path.endswith(".tar") and (file.changed or 0.0) < before}
     if not tars:
         return []
     with connect_all(warehouse, [RAW_CRAWL]) as connection:
-        named = connection.execute("SELECT DISTINCT shard_uri FROM raw_crawl WHERE shard_uri IS NOT NULL").fetchall()
-    return sorted(tars.keys() - {row[0] for row in named})
+        named = Asker(connection)("SELECT DISTINCT shard_uri FROM raw_crawl WHERE shard_uri IS NOT NULL")
+    return sorted(tars - {row["shard_uri"] for row in named})
 
 
 def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:

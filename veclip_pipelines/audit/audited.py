@@ -16,7 +16,7 @@ from veclip_pipelines.stages import CRAWL_PARTITION, stages_of, tables
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.query import content_versions, rows_of, view_of_files
+from veclip_pipelines.tables.query import Asker, content_versions, view_of_files
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -51,7 +51,7 @@ class Audited:
 
     def ask(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
         """Rows of a query over all tables, as they were when the audit began."""
-        return rows_of(self._connection, sql, parameters)
+        return Asker(self._connection)(sql, parameters)
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:

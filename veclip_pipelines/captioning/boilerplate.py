@@ -19,6 +19,7 @@ from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, table_of, write_file
 from veclip_pipelines.tables.database import connection as open_connection
+from veclip_pipelines.tables.query import Asker
 
 if TYPE_CHECKING:
     from veclip_pipelines.captioning.stage import BatchDone, Work
@@ -45,15 +46,15 @@ def find_boilerplate(work: Work, plan: Plan, files: Sequence[DataFile]) -> froze
         connection.register("files", pads.dataset(paths, filesystem=warehouse.filesystem, format="parquet"))
         connection.register("plan", pads.dataset(plan.path, filesystem=warehouse.filesystem, format="parquet"))
         said_of = "alt_text" if work.spec is VECAP else "input_hash"
-        counted = connection.execute(
+        counted = Asker(connection)(
             f"WITH said AS (SELECT DISTINCT {said_of} AS of, trim(unnest({_SENTENCES})) AS sentence "  # noqa: S608
             "FROM files JOIN plan USING (input_hash) WHERE route = 'engine'), "
             f"inputs AS (SELECT count(DISTINCT {said_of}) AS n FROM plan) "
             "SELECT sentence FROM said, inputs WHERE len(string_split(sentence, ' ')) >= ? "
             "GROUP BY sentence, n HAVING count(*) >= ? AND count(*) >= ? * n ORDER BY sentence",
             [_WORDS, policy.boilerplate_rows, policy.boilerplate_share],
-        ).fetchall()
-    return frozenset(row[0] for row in counted)
+        )
+    return frozenset(row["sentence"] for row in counted)
 
 
 def mend_batches(

@@ -27,7 +27,7 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.texts import descriptive_part
 from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.schemas.shared_columns import KEPT
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = stages.VECAP.code_version
@@ -147,16 +147,16 @@ def _settled(spec: EngineSpec, unit: Unit, caption: Caption | None, unrelated: s
 
 
 def _require_concepts(warehouse: Warehouse, concept_engine: EngineSpec, crawl_partition: str) -> None:
-    with connect(warehouse, ["raw_crawl", "concept_captions"]) as connection:
-        found = connection.execute(
-            "SELECT count(*), count(c.image_sha256) FROM raw_crawl r LEFT JOIN concept_captions c "  # noqa: S608
-            "ON c.image_sha256 = r.image_sha256 AND c.crawl_partition = r.crawl_partition AND c.engine_id = $engine "
-            f"WHERE r.crawl_partition = $partition AND r.outcome = '{KEPT}'",
-            {"engine": concept_engine.engine_id, "partition": crawl_partition},
-        ).fetchone()
-    assert found is not None
-    if missing := found[0] - found[1]:
+    (found,) = read_rows(
+        warehouse,
+        "SELECT count(*) AS samples, count(c.image_sha256) AS described FROM raw_crawl r LEFT JOIN concept_captions c "  # noqa: S608
+        "ON c.image_sha256 = r.image_sha256 AND c.crawl_partition = r.crawl_partition AND c.engine_id = $engine "
+        f"WHERE r.crawl_partition = $partition AND r.outcome = '{KEPT}'",
+        {"engine": concept_engine.engine_id, "partition": crawl_partition},
+        tables=["raw_crawl", "concept_captions"],
+    )
+    if missing := found["samples"] - found["described"]:
         raise VeclipError(
-            f"crawl partition {crawl_partition!r}: {missing} of {found[0]} samples have no concept caption by profile "
+            f"crawl partition {crawl_partition!r}: {missing} of {found['samples']} samples have no concept caption by profile "
             f"{concept_engine.profile.name!r} as it is now. Materialise concept_captions with that profile first."
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.provenance import materialisations
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Partitions that a band is made from, and the fewest of them.
@@ -54,14 +54,13 @@ def guard_counts(warehouse: Warehouse, spec: TableSpec, partition: str, engine_i
     """Counted from the table's rows."""
     with connect(warehouse, [spec.name]) as connection:
         where = "crawl_partition = $partition AND engine_id = $engine"
-        parameters = {"partition": partition, "engine": engine_id}
-        rows = connection.execute(f"SELECT count(*) FROM {spec.name} WHERE {where}", parameters).fetchone()  # noqa: S608
-        faults = connection.execute(
+        ask, names = Asker(connection), {"partition": partition, "engine": engine_id}
+        (rows,) = ask.row(f"SELECT count(*) FROM {spec.name} WHERE {where}", names)  # noqa: S608
+        faults = ask(
             f"SELECT unnest(faults) AS fault, count(*) AS n FROM {spec.name} WHERE {where} GROUP BY fault ORDER BY n DESC, fault",  # noqa: S608
-            parameters,
-        ).fetchall()
-    assert rows is not None
-    return GuardCounts(partition, int(rows[0]), dict(faults))
+            names,
+        )
+    return GuardCounts(partition, int(rows), {row["fault"]: row["n"] for row in faults})
 
 
 def earlier_counts(warehouse: Warehouse, asset: str, partition: str, engine_id: str) -> list[GuardCounts]:

@@ -27,7 +27,7 @@ from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file, table_of, write_file
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _LOG = logging.getLogger(__name__)
@@ -182,36 +182,33 @@ def _prepare(connection: DuckDBPyConnection, work: Work) -> tuple[int, int, int]
         f"QUALIFY row_number() OVER (PARTITION BY input_hash ORDER BY crawl_partition, {work.spec.keys[0]}) = 1",
         [work.engine.engine_id],
     )
-    counted = connection.execute(
+    counted = Asker(connection).row(
         "SELECT coalesce(sum(len(keys)), 0), count(known.input_hash), coalesce(sum(len(keys)) FILTER (known.input_hash IS NOT NULL), 0) "
         "FROM units LEFT JOIN known USING (input_hash)"
-    ).fetchone()
-    assert counted is not None
+    )
     return int(counted[0]), int(counted[1]), int(counted[2])
 
 
 def _holds_exactly(connection: DuckDBPyConnection, work: Work) -> bool:
     """Whether the partition holds a kept caption for each unit and row, and nothing else."""
     key = work.spec.keys[0]
-    found = connection.execute(
+    held, wanted, same = Asker(connection).row(
         f"WITH held AS (SELECT {key} AS key, input_hash, outcome FROM {work.spec.name} WHERE crawl_partition = $crawl_partition "  # noqa: S608
         "AND engine_id = $engine_id), wanted AS (SELECT unnest(keys) AS key, input_hash FROM units) "
         f"SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM wanted), "
         f"(SELECT count(*) FROM wanted SEMI JOIN (FROM held WHERE outcome = '{KEPT}') USING (key, input_hash))",
         work.partition,
-    ).fetchone()
-    assert found is not None
-    return bool(found[0] == found[1] == found[2])
+    )
+    return bool(held == wanted == same)
 
 
 def _write_reused(connection: DuckDBPyConnection, work: Work, salt: str) -> DataFile:
     """One file with the rows whose captions are known, in a stream."""
     spec, key = work.spec, work.spec.keys[0]
-    named = connection.execute(
+    (named,) = Asker(connection).row(
         "SELECT bit_xor(md5_number(input_hash || chr(10) || array_to_string(keys, ','))) FROM units SEMI JOIN known USING (input_hash)"
-    ).fetchone()
-    assert named is not None
-    name = f"reused-{hashlib.sha256(f'{salt}{named[0]}'.encode()).hexdigest()[:16]}"
+    )
+    name = f"reused-{hashlib.sha256(f'{salt}{named}'.encode()).hexdigest()[:16]}"
     if file := find_file(work.warehouse, spec, work.partition, name):
         return file
     constant = {**work.columns, "outcome": KEPT}

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from veclip_pipelines.commands.console import say
-from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster, runs, stop_processes
+from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster, runs, stop_processes, until_up
 from veclip_pipelines.config.settings import DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL, Settings
 from veclip_pipelines.errors import UsageError, VeclipError
 
@@ -178,19 +177,14 @@ def _default_signals() -> None:
 
 
 def _wait_until_up(service: Service, process: psutil.Process, settings: Settings) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if not runs(process):
-            break
-        if service.url is None:
-            return
-        with (
-            contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(service.url, timeout=5),  # noqa: S310 - our own loopback address
-        ):
-            return
-        time.sleep(0.2)
-    raise VeclipError(f"{service.name} did not come up: see {settings.home / 'logs'}")
+    def connect() -> None:
+        if service.url is not None:
+            urllib.request.urlopen(service.url, timeout=5).close()  # noqa: S310 - our own loopback address
+
+    try:
+        until_up(connect, lambda: not runs(process), _START_SECONDS, wait_seconds=0.2)
+    except TimeoutError as error:
+        raise VeclipError(f"{service.name} did not come up: see {settings.home / 'logs'}") from error
 
 
 def _wait_for_end(processes: dict[str, psutil.Process], settings: Settings) -> None:

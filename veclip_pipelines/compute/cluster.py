@@ -11,17 +11,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import psutil
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError, VeclipError
 
+_T = TypeVar("_T")
 _START_SECONDS = 60
 #: After so long it is looked whether a process has ended.
 _LOOK_SECONDS = 2
@@ -150,21 +152,51 @@ def _wait_until_up(
 ) -> tuple[str, str]:
     from distributed import Client
 
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if any(not runs(process) for process in processes):
-            break
-        if scheduler_file.is_file():
-            with (
-                contextlib.suppress(OSError, ValueError),
-                Client(scheduler_file=str(scheduler_file), timeout=5) as client,
-            ):
-                client.wait_for_workers(workers, timeout=_LOOK_SECONDS)
-                return str(client.scheduler.address), str(client.dashboard_link)
-        time.sleep(0.1)
-    ended = any(not runs(process) for process in processes)
-    what = "ended as it started" if ended else f"did not come up in {_START_SECONDS} s"
-    raise VeclipError(f"the Dask cluster {what}: see {logs}/dask-scheduler.log and dask-workers.log")
+    def connect() -> tuple[str, str]:
+        if not scheduler_file.is_file():
+            raise FileNotFoundError(scheduler_file)
+        with Client(scheduler_file=str(scheduler_file), timeout=5) as client:
+            client.wait_for_workers(workers, timeout=_LOOK_SECONDS)
+            return str(client.scheduler.address), str(client.dashboard_link)
+
+    def ended() -> bool:
+        return any(not runs(process) for process in processes)
+
+    try:
+        return until_up(connect, ended, _START_SECONDS, wait_seconds=0.1)
+    except TimeoutError as error:
+        what = "ended as it started" if ended() else f"did not come up in {_START_SECONDS} s"
+        raise VeclipError(f"the Dask cluster {what}: see {logs}/dask-scheduler.log and dask-workers.log") from error
+
+
+def until_up(connect: Callable[[], _T], ended: Callable[[], bool], seconds: float, *, wait_seconds: float) -> _T:
+    """Connects to what was just started, again and again until it answers.
+
+    Args:
+        ended: whether it has ended by itself, so that it never will.
+
+    Raises:
+        TimeoutError: it ended, or did not answer in ``seconds``.
+    """
+    retrying = Retrying(
+        retry=retry_if_exception_type((OSError, ValueError)),
+        stop=stop_after_delay(seconds),
+        wait=wait_fixed(wait_seconds),
+    )
+
+    def look() -> _T:
+        if ended():
+            raise _EndedError
+        return connect()
+
+    try:
+        return retrying(look)
+    except (_EndedError, RetryError) as error:
+        raise TimeoutError("it does not answer") from error
+
+
+class _EndedError(Exception):
+    pass
 
 
 def runs(process: psutil.Process) -> bool:

@@ -7,11 +7,11 @@ from itertools import chain, zip_longest
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-import fsspec
 from msgspec.structs import replace
 
-from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import Entry
 from veclip_pipelines.crawl.policy import FetchPolicy
+from veclip_pipelines.media.storage import is_url, read_bytes, size_of
 
 #: A loose picture's file is not read beyond this: what is larger is rejected like a body that is too large.
 _MAX_BYTES = 256 * 2**20
@@ -65,13 +65,12 @@ def _loose(entry: Entry, drop_uri: str) -> Entry:
     if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return replace(entry, fault=("outside_folder", "the table names a file outside of the drop's folder"))
     uri = f"{drop_uri.rstrip('/')}/{path}"
-    filesystem, place = fsspec.core.url_to_fs(uri)
     try:
-        if "://" not in drop_uri and not _is_inside(place, drop_uri):
+        if not is_url(drop_uri) and not _is_inside(uri, drop_uri):
             return replace(entry, fault=("outside_folder", "a link leads out of the drop's folder"))
-        if filesystem.size(place) > _MAX_BYTES:
+        if size_of(uri) > _MAX_BYTES:
             return replace(entry, fault=("too_many_bytes", f"more than {_MAX_BYTES}"))
-        return replace(entry, image=filesystem.cat_file(place))
+        return replace(entry, image=read_bytes(uri))
     except FileNotFoundError:
         return replace(entry, fault=("missing_picture", "the drop has no file of that name"))
     except OSError as error:

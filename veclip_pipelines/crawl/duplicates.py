@@ -23,7 +23,7 @@ from veclip_pipelines.schemas.crawl_schemas import DUPLICATE_PAIRS, DUPLICATES, 
 from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = stages.DUPLICATES.code_version
@@ -76,11 +76,9 @@ def find_duplicates(warehouse: Warehouse, distance: int, *, properties: Mapping[
     expected = partition_files(warehouse.open(DUPLICATES), {})
     commit = replace_partition(warehouse, DUPLICATES, {}, [file], expected=expected, properties=properties)
     with connect(warehouse, [DUPLICATES.name]) as connection:
-        counts = connection.execute(
+        groups, members, exact = Asker(connection).row(
             "SELECT count(DISTINCT group_id), count(*), count(*) FILTER (sample_id <> exact_id) FROM duplicates"
-        ).fetchone()
-    assert counts is not None
-    groups, members, exact = counts
+        )
     known = len(present) - len(todo)
     return DuplicatesResult(groups, members, exact, len(todo), known, commit.version, commit.written)
 
@@ -164,11 +162,11 @@ def _label(connection: duckdb.DuckDBPyConnection) -> None:
             "CREATE OR REPLACE TEMP TABLE next AS SELECT n.phash, least(n.label, coalesce(j.label, n.label)) AS label "
             "FROM nearer n LEFT JOIN (nodes d JOIN nearer j USING (phash)) ON d.first = n.label"
         )
-        changed = connection.execute(
+        (changed,) = Asker(connection).row(
             "SELECT count(*) FROM labels l JOIN next n USING (phash) WHERE l.label <> n.label"
-        ).fetchone()
+        )
         connection.execute("CREATE OR REPLACE TEMP TABLE labels AS SELECT * FROM next")
-        if changed == (0,):
+        if not changed:
             return
 
 

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-import fsspec
-
 from veclip_pipelines.crawl.formats.base import join
 from veclip_pipelines.crawl.formats.img2dataset_loose import IMG2DATASET_FILES, IMG2DATASET_PARQUET
 from veclip_pipelines.crawl.formats.registry import format_named
@@ -22,8 +20,8 @@ from veclip_pipelines.crawl.formats.tar_members import list_members
 from veclip_pipelines.crawl.formats.webdataset import members_by_key
 from veclip_pipelines.crawl.parquet_in_place import blank_rows
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.media.overwriting import zero_ranges
 from veclip_pipelines.media.shards import open_bytes
+from veclip_pipelines.media.storage import is_file, is_url, names_in, size_of, zero_ranges
 
 Range = tuple[int, int]
 MayChange = Callable[[str], bool]
@@ -125,17 +123,15 @@ def _erase_source(uri: str, places: Sequence[Place], may_change: MayChange) -> I
         drop = places[0].drop_uri
         yield _guarded("source", drop, len(keys), may_change, lambda: _erase_files(_listed(drop, uri, keys)))
     if uri.endswith(".tar") or name in (IMG2DATASET_FILES.name, IMG2DATASET_PARQUET.name):
-        if _is_file(sidecar):
+        if is_file(sidecar):
             yield _guarded("source", sidecar, len(keys), may_change, lambda: blank_rows(sidecar, "key", keys))
     elif name:
         yield Erased("source", uri, "not_ours", "the drop's own list still has addresses and texts of them", len(keys))
 
 
 def _of_keys(folder: str, keys: Collection[str]) -> list[str]:
-    filesystem, path = fsspec.core.url_to_fs(folder)
-    found = [str(name).rpartition("/")[2] for name in filesystem.ls(path, detail=False)]
     wanted = set(keys)
-    return [f"{folder}/{name}" for name in found if name.partition(".")[0] in wanted]
+    return [f"{folder}/{name}" for name in names_in(folder) if name.partition(".")[0] in wanted]
 
 
 def _listed(drop_uri: str, source_uri: str, keys: Collection[str]) -> list[str]:
@@ -150,14 +146,8 @@ def _listed(drop_uri: str, source_uri: str, keys: Collection[str]) -> list[str]:
 def _erase_files(uris: Sequence[str]) -> str:
     erased = 0
     for uri in uris:
-        if not _is_file(uri) or ("://" not in uri and Path(uri).is_symlink()):
+        if not is_file(uri) or (not is_url(uri) and Path(uri).is_symlink()):
             continue
-        filesystem, path = fsspec.core.url_to_fs(uri)
-        zero_ranges(uri, [(0, int(filesystem.size(path)))])
+        zero_ranges(uri, [(0, size_of(uri))])
         erased += 1
     return f"{erased} files overwritten by zeros"
-
-
-def _is_file(uri: str) -> bool:
-    filesystem, path = fsspec.core.url_to_fs(uri)
-    return bool(filesystem.isfile(path))

@@ -15,8 +15,7 @@ from veclip_pipelines import stages
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.crawl.collect import with_pictures
 from veclip_pipelines.crawl.drops import Drop
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import join
+from veclip_pipelines.crawl.formats.base import Entry, join
 from veclip_pipelines.crawl.formats.registry import format_named
 from veclip_pipelines.crawl.formats.tables import PICTURE_FOLDER
 from veclip_pipelines.crawl.lists import ListTask, list_source, listed_before, read_list

@@ -9,13 +9,12 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-import fsspec
-
 from veclip_pipelines.crawl.drops import RegisteredDrop
 from veclip_pipelines.crawl.formats.listing import Listing, list_folder
 from veclip_pipelines.crawl.formats.webdataset import stats_path
 from veclip_pipelines.crawl.policy import LandingPlace
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.media.storage import names_in
 from veclip_pipelines.tables.warehouse import check_partition_key
 
 
@@ -57,13 +56,8 @@ def landed_drops(place: LandingPlace, now: float | None = None) -> list[LandedDr
     Raises:
         UsageError: it is not there, or cannot be listed.
     """
-    filesystem, root = fsspec.core.url_to_fs(place.uri)
     try:
-        names = sorted(
-            str(info["name"]).rstrip("/").rpartition("/")[2]
-            for info in filesystem.ls(root, detail=True)
-            if info["type"] == "directory"
-        )
+        names = names_in(place.uri, folders_only=True)
     except OSError as error:
         raise UsageError(f"landing place {place.uri} cannot be listed: {error}") from error
     found = []

@@ -10,15 +10,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import join
+from veclip_pipelines.crawl.formats.base import Entry, join
 from veclip_pipelines.crawl.formats.columns import extra_json
 from veclip_pipelines.crawl.formats.registry import format_named
-from veclip_pipelines.media.storage import is_there, put_bytes
+from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.media.storage import is_there, open_file, open_text, put_bytes
 from veclip_pipelines.media.texts import storable
 
 _SCHEMA = pa.schema(
@@ -67,7 +66,7 @@ def listed_before(task: ListTask) -> list[EntryList] | None:
     record = f"{task.base}.json"
     if not is_there(record):
         return None
-    with fsspec.open(record, "rt") as file:
+    with open_text(record) as file:
         counts = json.load(file)["entries"]
     source_uri = join(task.drop_uri, task.path)
     return [EntryList(f"{task.base}-{number:06d}.parquet", source_uri, number, n) for number, n in enumerate(counts)]
@@ -83,7 +82,7 @@ def list_source(task: ListTask) -> list[EntryList]:
         for number, part in enumerate(_parts(_entries(task), task.entries_per_list))
     ]
     # Last: what it names is there and whole.
-    put_bytes(f"{task.base}.json", json.dumps({"entries": counts}).encode())
+    _put(f"{task.base}.json", json.dumps({"entries": counts}).encode())
     found = listed_before(task)
     assert found is not None
     return found
@@ -91,7 +90,7 @@ def list_source(task: ListTask) -> list[EntryList]:
 
 def read_list(uri: str) -> Iterator[Entry]:
     """The entries of a list, in their order."""
-    with fsspec.open(uri, "rb") as file:
+    with open_file(uri) as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=_CHUNK):
             yield from (_entry(row) for row in batch.to_pylist())
 
@@ -124,8 +123,17 @@ def _write(uri: str, batches: list[pa.RecordBatch]) -> int:
     table = pa.Table.from_batches(batches, schema=_SCHEMA)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    put_bytes(uri, sink.getvalue())
+    _put(uri, sink.getvalue())
     return int(table.num_rows)
+
+
+def _put(uri: str, data: bytes) -> None:
+    try:
+        put_bytes(uri, data)
+    except OSError as error:
+        raise VeclipError(
+            f"cannot write {uri}: {error}. Free space or set VECLIP_SHARDS to a place that can be written, then run it again."
+        ) from error
 
 
 def _row(entry: Entry) -> dict[str, object]:

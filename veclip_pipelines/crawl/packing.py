@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
-import fsspec
-
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.media.storage import whole_file
 
 _BLOCK = 512
 _ENDINGS = {
@@ -52,34 +47,16 @@ def pack_tar(uri: str) -> Iterator[TarPacker]:
     Raises:
         VeclipError: the place cannot be written; nothing is left behind.
     """
-    local = "://" not in uri
-    folder = Path(uri).parent if local else Path(tempfile.gettempdir())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".packing-", dir=folder)
+        with whole_file(uri) as scratch:
+            with scratch.open("wb") as file:
+                packer = TarPacker(file)
+                yield packer
+                file.write(bytes(2 * _BLOCK))
+            if not packer.pictures:
+                scratch.unlink()
     except OSError as error:
-        raise _not_writable(uri, error) from error
-    scratch = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            packer = TarPacker(file)
-            yield packer
-            file.write(bytes(2 * _BLOCK))
-        if packer.pictures and local:
-            scratch.chmod(0o644)
-            scratch.replace(uri)
-        elif packer.pictures:
-            filesystem, path = fsspec.core.url_to_fs(uri)
-            filesystem.put_file(name, path)
-    except OSError as error:
-        raise _not_writable(uri, error) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            scratch.unlink()
-
-
-def _not_writable(uri: str, error: OSError) -> VeclipError:
-    return VeclipError(
-        f"cannot write the shard {uri}: {error}. Nothing of this step was committed. "
-        "Free space or set VECLIP_SHARDS to a place that can be written, then run it again."
-    )
+        raise VeclipError(
+            f"cannot write the shard {uri}: {error}. Nothing of this step was committed. "
+            "Free space or set VECLIP_SHARDS to a place that can be written, then run it again."
+        ) from error

@@ -9,13 +9,12 @@ import io
 import struct
 from collections.abc import Collection
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.media.overwriting import replace_content
+from veclip_pipelines.media.storage import read_bytes, replace_content
 
 #: What stands in a column of states for a row that was taken down.
 STATUS = "taken_down"
@@ -28,8 +27,7 @@ def blank_rows(uri: str, key: str, keys: Collection[str]) -> str:
     Raises:
         UsageError: the file is no Parquet, or a column of it cannot be null.
     """
-    with fsspec.open(uri, "rb") as file:
-        before: bytes = file.read()
+    before = read_bytes(uri)
     try:
         source = pq.ParquetFile(io.BytesIO(before))
         table = source.read()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.crawl.collect import with_pictures
-from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import Entry
 from veclip_pipelines.crawl.formats.registry import format_named
 from veclip_pipelines.crawl.index import Crawl, shard_rows, without_taken_down
 from veclip_pipelines.crawl.outcomes import reject_repeats

@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from veclip_pipelines.compute.fanout import stop_if_cancelled
-from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import Entry
 from veclip_pipelines.crawl.formats.columns import extra_json
 from veclip_pipelines.crawl.packing import TarPacker
 from veclip_pipelines.crawl.takedown_rules import Rules
-from veclip_pipelines.media.languages import language_of
 from veclip_pipelines.media.pictures import PictureError, examine
-from veclip_pipelines.media.texts import clean_alt_text, flags_of, storable
+from veclip_pipelines.media.texts import clean_alt_text, flags_of, language_of, storable
 from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
 from veclip_pipelines.tables.query import TAKEN_DOWN

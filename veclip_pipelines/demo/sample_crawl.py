@@ -6,7 +6,6 @@ import importlib.util
 import io
 import json
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.extras import missing
+from veclip_pipelines.media.storage import whole_folder
 
 BENCHMARK = "sample-retrieval"
 ENTRIES_PER_SHARD = 10
@@ -64,7 +65,7 @@ class SampleEntry:
         package, _, name = self.file.partition("/")
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
-            raise ModelMissingError(f"the sample crawl needs {package}: pip install 'veclip-pipelines[demo]'")
+            raise missing(package, ModelMissingError)
         data = (Path(found.submodule_search_locations[0]) / _FOLDERS[package] / name).read_bytes()
         return data[: len(data) // 2] if self.damage == "truncated" else data
 
@@ -81,11 +82,9 @@ def write_sample_drops(folder: Path) -> list[Path]:
     for name, entries in sample_drops().items():
         target = folder / name
         if not target.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".drop-", dir=folder))
-            for shard, start in enumerate(range(0, len(entries), ENTRIES_PER_SHARD)):
-                write_shard(scratch, shard, entries[start : start + ENTRIES_PER_SHARD])
-            scratch.replace(target)
+            with whole_folder(target) as scratch:
+                for shard, start in enumerate(range(0, len(entries), ENTRIES_PER_SHARD)):
+                    write_shard(scratch, shard, entries[start : start + ENTRIES_PER_SHARD])
         drops.append(target)
     return drops
 
@@ -131,16 +130,14 @@ def write_sample_benchmark(benchmarks: Path) -> Path:
     target = benchmarks / BENCHMARK
     if target.is_dir():
         return target
-    benchmarks.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".benchmark-", dir=benchmarks))
     images = []
-    (scratch / "images").mkdir()
-    for entry in (entry for entries in sample_drops().values() for entry in entries if entry.caption):
-        name = entry.file.replace("/", "-")
-        (scratch / "images" / name).write_bytes(entry.picture())
-        images.append({"filename": name, "split": "test", "sentences": [{"raw": entry.caption}]})
-    (scratch / "dataset.json").write_text(json.dumps({"dataset": BENCHMARK, "images": images}, indent=1), "utf-8")
-    scratch.replace(target)
+    with whole_folder(target) as scratch:
+        (scratch / "images").mkdir()
+        for entry in (entry for entries in sample_drops().values() for entry in entries if entry.caption):
+            name = entry.file.replace("/", "-")
+            (scratch / "images" / name).write_bytes(entry.picture())
+            images.append({"filename": name, "split": "test", "sentences": [{"raw": entry.caption}]})
+        (scratch / "dataset.json").write_text(json.dumps({"dataset": BENCHMARK, "images": images}, indent=1), "utf-8")
     return target
 
 

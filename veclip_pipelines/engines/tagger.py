@@ -16,6 +16,7 @@ from PIL import Image
 from veclip_pipelines.engines.base import EngineText, PictureBatch, go_on
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.errors import ModelMissingError
+from veclip_pipelines.extras import require
 
 LABELS_FILE = "labels.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -51,15 +52,12 @@ class TaggerEngine:
         import torch
         from safetensors.torch import load_file
 
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ModelMissingError("the tagger needs the demo extra: pip install 'veclip-pipelines[demo]'") from error
+        architectures = require("efficientnet_lite_pytorch", ModelMissingError)
         weights = spec.model_folder / WEIGHTS_FILE
         self._labels: list[str] = json.loads((spec.model_folder / LABELS_FILE).read_text("utf-8"))
         self._threshold = spec.profile.threshold
         self._torch = torch
-        self._model = EfficientNet.from_name("efficientnet-lite0").eval()
+        self._model = architectures.EfficientNet.from_name("efficientnet-lite0").eval()
         self._model.load_state_dict(load_file(weights))
 
     def prepare(self, batch: PictureBatch) -> _Prepared:

@@ -15,6 +15,7 @@ from veclip_pipelines.engines.base import EngineText, FinishReason, PictureBatch
 from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.profiles import Decoding
 from veclip_pipelines.errors import EngineError, ModelMissingError, UsageError
+from veclip_pipelines.extras import require
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,7 @@ class _Vllm:
     def __init__(self, spec: EngineSpec, **arguments: object) -> None:
         if spec.prompt is None:
             raise UsageError(f"engine profile {spec.profile.name!r} names no prompt, and vLLM needs one")
-        try:
-            import vllm
-        except ImportError as error:
-            raise ModelMissingError(
-                "vLLM is in an extra: pip install 'veclip-pipelines[vllm]' on the workers"
-            ) from error
-        self._vllm = vllm
+        self._vllm = vllm = require("vllm", ModelMissingError)
         self._prompt = spec.prompt
         self._profile = spec.profile
         try:

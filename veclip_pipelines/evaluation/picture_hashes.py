@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.pictures import PictureError, examine
 from veclip_pipelines.media.shards import ByteRange, read_range
+from veclip_pipelines.media.storage import whole_file
 
 _KEY = b"veclip.listing"
 
@@ -44,11 +44,9 @@ def fingerprints(name: str, pictures: Sequence[ByteRange], home: Path) -> Finger
     with ThreadPoolExecutor() as executor:
         found = list(executor.map(_look, pictures))
     result = Fingerprints([sha for sha, _ in found], [phash for _, phash in found])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}")
     table = pa.table({"sha256": result.sha256, "phash": result.phash}).replace_schema_metadata({_KEY: key})
-    pq.write_table(table, scratch)
-    scratch.replace(path)
+    with whole_file(path) as scratch:
+        pq.write_table(table, scratch)
     return result
 
 

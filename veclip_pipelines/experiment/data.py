@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from veclip_pipelines.experiment.alttexts import alt_text
 from veclip_pipelines.experiment.captioner import TAUGHT
 from veclip_pipelines.experiment.scenes import MOTIFS, picture, scene
+from veclip_pipelines.media.storage import whole_folder
 
 RETRIEVAL, NAMES = "scenes-retrieval", "scenes-names"
 #: Crawl partitions: the smaller data size is the first, the larger both; and the captioner's own training pictures.
@@ -51,32 +51,33 @@ def write_crawl(folder: Path, sizes: Sizes) -> list[Path]:
 def _write_drop(target: Path, numbers: Iterable[int], *, true_captions: bool) -> Path:
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".drop-", dir=target.parent))
     scenes = [scene(number) for number in numbers]
-    for shard, start in enumerate(range(0, len(scenes), _PER_SHARD)):
-        with tarfile.open(scratch / f"{shard:05d}.tar", "w") as tar:
-            for shown in scenes[start : start + _PER_SHARD]:
-                text, kind = (shown.caption(), "caption") if true_captions else alt_text(shown)
-                key = f"{shown.number:09d}"
-                facts = {"url": f"https://scenes.example/{key}.jpg", "kind": kind}
-                _add(tar, f"{key}.jpg", picture(shown))
-                _add(tar, f"{key}.txt", text.encode())
-                _add(tar, f"{key}.json", json.dumps(facts).encode())
-    scratch.replace(target)
+    with whole_folder(target) as scratch:
+        for shard, start in enumerate(range(0, len(scenes), _PER_SHARD)):
+            with tarfile.open(scratch / f"{shard:05d}.tar", "w") as tar:
+                for shown in scenes[start : start + _PER_SHARD]:
+                    text, kind = (shown.caption(), "caption") if true_captions else alt_text(shown)
+                    key = f"{shown.number:09d}"
+                    facts = {"url": f"https://scenes.example/{key}.jpg", "kind": kind}
+                    _add(tar, f"{key}.jpg", picture(shown))
+                    _add(tar, f"{key}.txt", text.encode())
+                    _add(tar, f"{key}.json", json.dumps(facts).encode())
     return target
 
 
 def write_benchmarks(folder: Path, sizes: Sizes) -> list[Path]:
     """Writes the two held-out benchmarks: true captions in Karpathy's layout, and names as a folder for each motif."""
-    return [_write_retrieval(folder / RETRIEVAL, sizes.benchmark), _write_names(folder / NAMES, sizes.benchmark)]
+    made = []
+    for name, write in ((RETRIEVAL, _write_retrieval), (NAMES, _write_names)):
+        if not (folder / name).is_dir():
+            with whole_folder(folder / name) as scratch:
+                write(scratch, sizes.benchmark)
+        made.append(folder / name)
+    return made
 
 
-def _write_retrieval(target: Path, count: int) -> Path:
-    if target.is_dir():
-        return target
-    scratch = _scratch(target)
-    (scratch / "images").mkdir()
+def _write_retrieval(folder: Path, count: int) -> None:
+    (folder / "images").mkdir()
     images: list[dict[str, object]] = []
     seen: set[str] = set()
     number = _RETRIEVAL_FROM
@@ -87,32 +88,20 @@ def _write_retrieval(target: Path, count: int) -> Path:
             continue
         seen.add(shown.caption())
         name = f"{shown.number}.jpg"
-        (scratch / "images" / name).write_bytes(picture(shown))
+        (folder / "images" / name).write_bytes(picture(shown))
         images.append({"filename": name, "split": "test", "sentences": [{"raw": shown.caption()}]})
-    (scratch / "dataset.json").write_text(json.dumps({"dataset": RETRIEVAL, "images": images}, indent=1), "utf-8")
-    scratch.replace(target)
-    return target
+    (folder / "dataset.json").write_text(json.dumps({"dataset": RETRIEVAL, "images": images}, indent=1), "utf-8")
 
 
-def _write_names(target: Path, count: int) -> Path:
-    if target.is_dir():
-        return target
-    scratch = _scratch(target)
+def _write_names(folder: Path, count: int) -> None:
     names = sorted(MOTIFS)
-    places = {name: scratch / f"{label:02d}" for label, name in enumerate(names)}
+    places = {name: folder / f"{label:02d}" for label, name in enumerate(names)}
     for place in places.values():
         place.mkdir()
     for shown in map(scene, range(_NAMES_FROM, _NAMES_FROM + count)):
         (places[shown.motif] / f"{shown.number}.jpg").write_bytes(picture(shown))
-    (scratch / "classnames.txt").write_text("\n".join(names), "utf-8")
-    (scratch / "templates.txt").write_text("\n".join(_TEMPLATES), "utf-8")
-    scratch.replace(target)
-    return target
-
-
-def _scratch(target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=".benchmark-", dir=target.parent))
+    (folder / "classnames.txt").write_text("\n".join(names), "utf-8")
+    (folder / "templates.txt").write_text("\n".join(_TEMPLATES), "utf-8")
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

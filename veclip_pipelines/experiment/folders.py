@@ -8,6 +8,7 @@ from pathlib import Path
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.experiment.captioner import SHIPPED
 from veclip_pipelines.experiment.design import CAPTIONER
+from veclip_pipelines.media.storage import whole_folder
 
 
 def crawl_folder(settings: Settings) -> Path:
@@ -22,9 +23,6 @@ def install_captioner(settings: Settings) -> Path:
     """Puts the captioner that ships where engine profiles look for models."""
     target = settings.models / CAPTIONER
     if not target.is_dir():
-        settings.models.mkdir(parents=True, exist_ok=True)
-        scratch = settings.models / f".{CAPTIONER}"
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.copytree(SHIPPED, scratch)
-        scratch.replace(target)
+        with whole_folder(target) as scratch:
+            shutil.copytree(SHIPPED, scratch, dirs_exist_ok=True)
     return target

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.export.rows import ExportedSample, exported_samples
 from veclip_pipelines.media.shards import read_range
+from veclip_pipelines.media.storage import scratch_in, whole_file
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SOURCES = ("alt_text", "concept_caption", "vecap", "caption")
@@ -53,16 +54,15 @@ def export_huggingface(
     """
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
+    _remove_scratch(data)
     samples = exported_samples(warehouse, recipe, set_version)
     count, number = 0, 0
     while part := list(islice(samples, per_file)):
         path = data / f"train-{number:05d}.parquet"
-        scratch = path.with_suffix(".part")
-        with pq.ParquetWriter(scratch, _SCHEMA, compression="zstd") as writer:
+        with whole_file(path) as scratch, pq.ParquetWriter(scratch, _SCHEMA, compression="zstd") as writer:
             for at in range(0, len(part), _ROW_GROUP):
                 rows = [_row(sample) for sample in part[at : at + _ROW_GROUP]]
                 writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
-        scratch.replace(path)
         count, number = count + len(part), number + 1
     if not count:
         raise UsageError(f"training set {set_version} of recipe {recipe!r} has no samples to export")
@@ -79,20 +79,23 @@ def remove_from_huggingface(folder: Path, sample_ids: Collection[str], announce:
         announce: told how many the export has, if any, before it is changed.
     """
     wanted = pa.array(sorted(sample_ids), pa.string())
-    for scratch in (folder / "data").glob("train-*.part"):  # of an export that was killed
-        scratch.unlink()
+    _remove_scratch(folder / "data")
     found = {path: _count(path, wanted) for path in sorted((folder / "data").glob("train-*.parquet"))}
     if not any(found.values()):
         return
     announce(sum(found.values()))
     for path in [path for path, count in found.items() if count]:
-        scratch = path.with_suffix(".part")
-        with pq.ParquetWriter(scratch, _SCHEMA, compression="zstd") as writer:
+        with whole_file(path) as scratch, pq.ParquetWriter(scratch, _SCHEMA, compression="zstd") as writer:
             for batch in pq.ParquetFile(path).iter_batches(batch_size=_ROW_GROUP):
                 kept = batch.filter(pc.invert(pc.is_in(batch.column("sample_id"), value_set=wanted)))
                 if kept.num_rows:
                     writer.write_batch(kept)
-        scratch.replace(path)
+
+
+def _remove_scratch(data: Path) -> None:
+    """Takes away what an export that was killed has left; until release 0.1 it was called train-00000.part."""
+    for scratch in (*scratch_in(data), *data.glob("train-*.part")):
+        scratch.unlink()
 
 
 def _count(path: Path, sample_ids: pa.Array) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from veclip_pipelines.errors import UsageError
 from veclip_pipelines.export.rows import ExportedSample, exported_samples
 from veclip_pipelines.media.pictures import decode
 from veclip_pipelines.media.shards import read_range
+from veclip_pipelines.media.storage import put_bytes, scratch_in, whole_file
 from veclip_pipelines.tables.warehouse import Warehouse
 
 SIZES, MANIFEST = "sizes.json", "manifest.json"
@@ -85,7 +85,7 @@ def export_webdataset(
     if not sizes:
         raise UsageError(f"training set {set_version} of recipe {recipe!r} has no samples to export")
     most = max(mixes, key=lambda mix: (mixes[mix], mix))
-    _put(folder / SIZES, json.dumps(sizes, indent=1).encode())
+    put_bytes(folder / SIZES, json.dumps(sizes, indent=1).encode())
     return Exported(
         folder, sum(sizes.values()), len(sizes), tuple(name for name, _ in most), tuple(share for _, share in most)
     )
@@ -101,7 +101,7 @@ def _claim(folder: Path, manifest: dict[str, object]) -> None:
     elif any(folder.glob("*.tar")):
         raise UsageError(f"{folder} holds tars that are no export of ours: choose another folder.")
     else:
-        _put(path, json.dumps(manifest).encode())
+        put_bytes(path, json.dumps(manifest).encode())
 
 
 def remove_from_webdataset(folder: Path, sample_ids: Collection[str], announce: Callable[[int], None]) -> None:
@@ -112,7 +112,8 @@ def remove_from_webdataset(folder: Path, sample_ids: Collection[str], announce: 
     Args:
         announce: told how many the export has, if any, before it is changed.
     """
-    for scratch in folder.glob(".*.tar.*"):  # of an export that was killed
+    # Of an export that was killed; until release 0.1 it was called .00000.tar.PID.
+    for scratch in {*scratch_in(folder), *folder.glob(".*.tar.*")}:
         scratch.unlink()
     members = {path: _members(path) for path in sorted(folder.glob("*.tar"))}
     found = {path: gone for path, names in members.items() if (gone := names & set(sample_ids))}
@@ -123,10 +124,10 @@ def remove_from_webdataset(folder: Path, sample_ids: Collection[str], announce: 
     if (folder / SIZES).is_file():
         sizes: dict[str, int] = json.loads((folder / SIZES).read_text("utf-8"))
         sizes |= {path.name: len(members[path] - gone) for path, gone in found.items() if path.name in sizes}
-        _put(folder / SIZES, json.dumps(sizes, indent=1).encode())
+        put_bytes(folder / SIZES, json.dumps(sizes, indent=1).encode())
     if (folder / MANIFEST).is_file():
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        _put(folder / MANIFEST, json.dumps({**manifest, "taken_down": True}).encode())
+        put_bytes(folder / MANIFEST, json.dumps({**manifest, "taken_down": True}).encode())
     for path, gone in found.items():
         _rewrite_without(path, gone)
 
@@ -138,15 +139,14 @@ def _members(path: Path) -> set[str]:
 
 
 def _rewrite_without(path: Path, sample_ids: Collection[str]) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with tarfile.open(path) as tar, tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as rest:
-            for member in tar:
-                if member.name.partition(".")[0] not in sample_ids:
-                    rest.addfile(member, tar.extractfile(member))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with (
+        whole_file(path) as scratch,
+        tarfile.open(path) as tar,
+        tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as rest,
+    ):
+        for member in tar:
+            if member.name.partition(".")[0] not in sample_ids:
+                rest.addfile(member, tar.extractfile(member))
 
 
 def _parts(samples: Iterator[ExportedSample], size: int) -> Iterator[list[ExportedSample]]:
@@ -155,21 +155,13 @@ def _parts(samples: Iterator[ExportedSample], size: int) -> Iterator[list[Export
 
 
 def _write_shard(path: Path, samples: Sequence[ExportedSample], manifest: dict[str, object]) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for sample in samples:
-                extension, data = _picture(sample)
-                _add(tar, f"{sample.sample_id}.{extension}", data)
-                _add(tar, f"{sample.sample_id}.txt", _first_text(sample).encode())
-                _add(
-                    tar,
-                    f"{sample.sample_id}.json",
-                    json.dumps(_facts(sample, manifest), ensure_ascii=False, sort_keys=True).encode(),
-                )
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole_file(path) as scratch, tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample in samples:
+            extension, data = _picture(sample)
+            facts = json.dumps(_facts(sample, manifest), ensure_ascii=False, sort_keys=True)
+            _add(tar, f"{sample.sample_id}.{extension}", data)
+            _add(tar, f"{sample.sample_id}.txt", _first_text(sample).encode())
+            _add(tar, f"{sample.sample_id}.json", facts.encode())
 
 
 def _picture(sample: ExportedSample) -> tuple[str, bytes]:
@@ -210,9 +202,3 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
-
-
-def _put(path: Path, data: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(data)
-    scratch.replace(path)

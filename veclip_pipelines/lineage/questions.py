@@ -11,7 +11,8 @@ from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.pictures import PictureError, examine
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.media.storage import is_url
+from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _HEX = re.compile(r"[0-9a-f]+")
@@ -97,7 +98,7 @@ def understand(warehouse: Warehouse, text: str, kind: Kind | None = None, *, fil
         return _of_path(path)
     if kind is not None:
         return Question(kind, value.lower() if kind is Kind.DOMAIN else value)
-    if value.count("/") == 2 and "://" not in value and " " not in value:
+    if value.count("/") == 2 and not is_url(value) and " " not in value:
         return Question(Kind.SCORE, value)
     for fits, kinds in _BY_FORM:
         if fits(value):
@@ -113,8 +114,8 @@ def understand(warehouse: Warehouse, text: str, kind: Kind | None = None, *, fil
 def knows(warehouse: Warehouse, kind: Kind, value: str) -> bool:
     """Whether a table has the value."""
     table, condition = KNOWN_BY[kind]
-    with connect(warehouse, [table]) as connection:
-        return bool(connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1", {"v": value}).fetchall())  # noqa: S608
+    sql = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608
+    return bool(read_rows(warehouse, sql, {"v": value}, tables=[table]))
 
 
 def _of_path(path: Path) -> Question:

@@ -11,9 +11,8 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps
-
-from veclip_pipelines.media.jpeg import quick_look
 
 #: A picture of more pixels is rejected unread: 8 bytes a pixel would be 0.7 GB.
 MAX_PIXELS = 89_478_485
@@ -23,8 +22,8 @@ DECODERS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "MPO")
 _VERIFY_SIDE = 64
 #: EXIF tag of the orientation, and its values that turn a picture on its side.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-
-
+#: Colours of a JPEG that the quick look is for, and where the markers of what it is not for stand: before the pixels.
+_PLAIN, _HEADERS = ("YCbCr", "Gray", "RGB"), 64 * 1024
 _DCT_SIDE, _HASH_SIDE = 32, 8
 #: The lowest rows of the type-II cosine transform, unscaled as scipy.fftpack has it: (8, 32).
 _DCT = 2 * np.cos(np.pi * np.outer(np.arange(_HASH_SIDE), 2 * np.arange(_DCT_SIDE) + 1) / (2 * _DCT_SIDE))
@@ -66,6 +65,39 @@ def examine(data: bytes) -> PictureFacts:
     if image.getexif().get(_ORIENTATION, 1) in _TURNED:
         width, height = height, width
     return PictureFacts(media_type, width, height, perceptual_hash(pixels))
+
+
+def quick_look(data: bytes, side: int, max_pixels: int) -> tuple[int, int, np.ndarray] | None:
+    """Width, height and the gray pixels of a JPEG, scaled down as far as both sides stay at least ``side``: uint8 (height, width).
+
+    Every byte is decoded by libjpeg-turbo itself: nearly all of a crawl is plain JPEG, and Pillow takes twice as long for the same.
+    None where the bytes are no plain JPEG without a fault (CMYK, several pictures in one, an orientation, damage of any kind):
+    that is left to Pillow, which alone decides what is rejected.
+    """
+    size = plain_jpeg_size(data, max_pixels)
+    if size is None:
+        return None
+    try:
+        gray = simplejpeg.decode_jpeg(
+            data, "GRAY", fastdct=True, fastupsample=True, min_height=side, min_width=side, min_factor=1, strict=True
+        )
+    except ValueError:
+        return None
+    return *size, gray[:, :, 0]
+
+
+def plain_jpeg_size(data: bytes, max_pixels: int) -> tuple[int, int] | None:
+    """Width and height of a plain JPEG by its headers; None for all else."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    head = data[:_HEADERS]
+    if b"Exif\0\0" in head or b"MPF\0" in head:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    return (width, height) if colours in _PLAIN and width * height <= max_pixels else None
 
 
 def perceptual_hash(image: Image.Image) -> str:

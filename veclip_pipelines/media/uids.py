@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.media.storage import whole_file
 
 _DTYPE = np.dtype("u8,u8")
 
@@ -32,11 +33,8 @@ def read_uids(path: Path) -> pa.Table:
 def write_uids(path: Path, uids: Iterable[str]) -> int:
     """Writes uids, 32 hex each, sorted, each once; says how many."""
     halves = sorted({(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.part")
-    with scratch.open("wb") as file:
+    with whole_file(path) as scratch, scratch.open("wb") as file:
         np.save(file, np.array(halves, dtype=_DTYPE))
-    scratch.replace(path)
     return len(halves)
 
 

@@ -16,7 +16,7 @@ from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.schemas.training_schemas import SET_FIGURES
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Samples whose texts are tokenized for the figures; they are the first by sample_id, which is a hash.
@@ -41,32 +41,33 @@ def set_figures(warehouse: Warehouse, model: ModelSettings, context_length: int,
     names = [made.recipe, made.set_version]
     found: list[Figure] = []
     with connect(warehouse, ["training_sets"]) as connection:
-        for part, rows, seen in connection.execute(
-            f"SELECT part, count(*), sum(weight) FROM training_sets WHERE {where} GROUP BY 1 ORDER BY 1",  # noqa: S608
+        ask = Asker(connection)
+        for row in ask(
+            f"SELECT part, count(*) AS rows, sum(weight) AS seen FROM training_sets WHERE {where} GROUP BY 1 ORDER BY 1",  # noqa: S608
             names,
-        ).fetchall():
-            found += [Figure("rows", part, rows), Figure("seen_an_epoch", part, seen)]
-        for reason, rows in connection.execute(
-            "SELECT reason, count(*) FROM training_sets WHERE recipe = ? AND set_version = ? AND reason IS NOT NULL "
+        ):
+            found += [Figure("rows", row["part"], row["rows"]), Figure("seen_an_epoch", row["part"], row["seen"])]
+        for row in ask(
+            "SELECT reason, count(*) AS rows FROM training_sets WHERE recipe = ? AND set_version = ? AND reason IS NOT NULL "
             "GROUP BY 1 ORDER BY 1",
             names,
-        ).fetchall():
-            found.append(Figure("rejected", reason, rows))
-        for source, share in connection.execute(
-            "SELECT texts[i].source, sum(probabilities[i] * weight) / (SELECT sum(weight) FROM training_sets WHERE "  # noqa: S608
-            f"{where}) FROM (SELECT texts, probabilities, weight, unnest(range(1, len(texts) + 1)) AS i FROM training_sets "
+        ):
+            found.append(Figure("rejected", row["reason"], row["rows"]))
+        for row in ask(
+            "SELECT texts[i].source AS source, sum(probabilities[i] * weight) / (SELECT sum(weight) FROM training_sets WHERE "  # noqa: S608
+            f"{where}) AS share FROM (SELECT texts, probabilities, weight, unnest(range(1, len(texts) + 1)) AS i FROM training_sets "
             f"WHERE {where}) GROUP BY 1 ORDER BY 1",
             [*names, *names],
-        ).fetchall():
-            found.append(Figure("share_of_draws", source, share))
-        rows = connection.execute(
-            f"SELECT list_transform(texts, lambda x: [x.source, x.text]) FROM training_sets WHERE {where} "  # noqa: S608
+        ):
+            found.append(Figure("share_of_draws", row["source"], row["share"]))
+        rows = ask(
+            f"SELECT list_transform(texts, lambda x: [x.source, x.text]) AS texts FROM training_sets WHERE {where} "  # noqa: S608
             f"ORDER BY sample_id LIMIT {SAMPLED}",
             names,
-        ).fetchall()
+        )
     by_source: dict[str, list[str]] = {}
-    for (texts,) in rows:
-        for source, text in texts:
+    for row in rows:
+        for source, text in row["texts"]:
             by_source.setdefault(source, []).append(text)
     if by_source:
         tokenizer = tokenizer_for(model, context_length, (text for texts in by_source.values() for text in texts))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from veclip_pipelines.media.near_hashes import banded
 from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.pins import pinned_connection
+from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -39,10 +40,11 @@ def benchmark_overlap(
             f"WHERE t.recipe = ? AND t.set_version = ? AND t.outcome = '{KEPT}' AND r.phash IS NOT NULL",
             [recipe, set_version],
         )
-        exact = connection.execute("SELECT count(*) FROM theirs WHERE sha256 IN (SELECT sha256 FROM ours)").fetchall()
-        near = connection.execute(
+        ask = Asker(connection)
+        (exact,) = ask.row("SELECT count(*) FROM theirs WHERE sha256 IN (SELECT sha256 FROM ours)")
+        (near,) = ask.row(
             "SELECT count(*) FROM theirs WHERE sha256 IN (SELECT sha256 FROM ours) OR hash IN "  # noqa: S608 - numbers of ours
             f"(SELECT t.hash FROM ({banded('theirs', distance)}) t JOIN ({banded('ours', distance)}) o USING (band, bits) "
             f"WHERE bit_count(xor(t.hash, o.hash)) <= {int(distance)})"
-        ).fetchall()
-    return Overlap(exact[0][0], near[0][0])
+        )
+    return Overlap(exact, near)

@@ -12,6 +12,7 @@ from veclip_pipelines.media.uids import read_uids
 from veclip_pipelines.mixing.conditions import all_of, clauses_of, filter_clauses, first_fault, score_sql
 from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
 from veclip_pipelines.stages import stage_of_source
+from veclip_pipelines.tables.query import Asker
 
 if TYPE_CHECKING:
     from veclip_pipelines.mixing.training_set import ResolvedPart, ResolvedText
@@ -131,9 +132,9 @@ def _least_score(connection: duckdb.DuckDBPyConnection, part: ResolvedPart) -> f
     if score is None or score.at_least is not None:
         return None if score is None else score.at_least
     sql, path = score_sql(score.column)
-    found = connection.execute(
+    (found,) = Asker(connection).row(
         f"SELECT quantile_cont(s, 1.0 - {float(score.keep_share or 1.0)!r}) FROM (SELECT {sql} AS s FROM raw_crawl r "  # noqa: S608
         f"WHERE r.outcome = '{KEPT}' AND list_contains(?, r.crawl_partition)) WHERE s IS NOT NULL",
         [path, list(part.crawl_partitions)],
-    ).fetchall()
-    return found[0][0] if found[0][0] is not None else float("inf")
+    )
+    return found if found is not None else float("inf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_table, read_pins, write_pins
-from veclip_pipelines.tables.query import connect, content_version
+from veclip_pipelines.tables.query import content_version, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = stages.TRAINING_SETS.code_version
@@ -104,10 +105,10 @@ def resolve_mix(
     Raises:
         VeclipError: a part names a partition that is not materialised, or there is none at all.
     """
-    with connect(warehouse, ["raw_crawl"]) as connection:
-        present = [
-            row[0] for row in connection.execute("SELECT DISTINCT crawl_partition FROM raw_crawl ORDER BY 1").fetchall()
-        ]
+    rows = read_rows(
+        warehouse, "SELECT DISTINCT crawl_partition AS key FROM raw_crawl ORDER BY 1", tables=["raw_crawl"]
+    )
+    present = [row["key"] for row in rows]
     if not present:
         raise VeclipError(
             f"recipe {recipe.name!r}: no crawl partition is materialised yet. Materialise raw_crawl first."
@@ -223,13 +224,13 @@ def make_training_set(
     content, count = content_version(warehouse, TRAINING_SETS, partition)
     pins = SetPins(mix.recipe, set_version, mix.as_json(), dict(inputs), tables, content)
     write_pins(warehouse, pins, properties=properties)
-    with connect(warehouse, ["training_sets"]) as connection:
-        kept = connection.execute(
-            f"SELECT count(*) FROM training_sets WHERE recipe = ? AND set_version = ? AND outcome = '{KEPT}'",  # noqa: S608
-            [mix.recipe, set_version],
-        ).fetchone()
-    assert kept is not None
-    return TrainingSet(mix.recipe, set_version, count, kept[0], commit.version, commit.written)
+    (row,) = read_rows(
+        warehouse,
+        f"SELECT count(*) AS kept FROM training_sets WHERE recipe = ? AND set_version = ? AND outcome = '{KEPT}'",  # noqa: S608
+        [mix.recipe, set_version],
+        tables=["training_sets"],
+    )
+    return TrainingSet(mix.recipe, set_version, count, row["kept"], commit.version, commit.written)
 
 
 def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> str:
@@ -241,9 +242,10 @@ def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> 
     Raises:
         VeclipError: there is no such set, or pinned files are gone.
     """
-    scratch = Warehouse.at(str(path.parent / f".rebuild-{set_version}"))
-    made = _made_again(warehouse, recipe, set_version, scratch)
-    Path(scratch.path(TRAINING_SETS, made.path)).replace(path)
+    with tempfile.TemporaryDirectory(prefix=f".rebuild-{set_version}-", dir=path.parent) as folder:
+        scratch = Warehouse.at(folder)
+        made = _made_again(warehouse, recipe, set_version, scratch)
+        Path(scratch.path(TRAINING_SETS, made.path)).replace(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import fsspec
 import pyarrow.fs as pafs
 
 from veclip_pipelines.audit.audit_files import orphan_tars
 from veclip_pipelines.captioning.plan import FOLDER as PLANS
 from veclip_pipelines.config.settings import Settings
-from veclip_pipelines.media.storage import remove
+from veclip_pipelines.media.storage import SCRATCH, files_under, is_there, remove, scratch_in, size_of
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.stages import tables
 from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.standings import Standing, standings
 from veclip_pipelines.tables.warehouse import Warehouse
+
+_KILLED = "scratch of a run that was killed"
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,15 @@ def prunable_files(
     scratch = moment - timedelta(hours=retention.scratch_hours)
     held = _held(warehouse)
     found = [one for spec in tables().values() for one in _data_files(warehouse, spec, held, moment, retention)]
-    found += _staging(warehouse.root, (".tmp",), scratch)
+    found += _staging(warehouse.root, (SCRATCH,), scratch)
     found += _staging(f"{warehouse.root}/{PLANS}", ("",), scratch)
     found += [
         Prunable("tar", uri, _size(uri), "no row points into it")
         for uri in orphan_tars(warehouse, settings.shards, scratch.timestamp())
     ]
-    found += _staging(settings.shards, (".tmp",), scratch, names=(".packing-",), folders=("lists",))
+    # Until release 0.1 a tar's scratch was called .packing-*.
+    found += _staging(settings.shards, (SCRATCH,), scratch, names=(".packing-",), folders=("lists",))
+    found += _unfinished((settings.checkpoints, settings.models, settings.benchmarks), scratch)
     found += _trainings(settings.checkpoints, scratch, moment - timedelta(days=retention.earlier_days))
     return found
 
@@ -132,25 +135,25 @@ def _staging(
     folders: tuple[str, ...] = (),
 ) -> Iterator[Prunable]:
     """Files under a place, older than a time, that end or begin like scratch, or lie in a folder for it."""
-    filesystem, path = fsspec.core.url_to_fs(root)
-    if not filesystem.exists(path):
-        return
-    for name, info in sorted(filesystem.find(path, detail=True).items()):
-        *above, last = name.removeprefix(path).strip("/").split("/")
+    for file in files_under(root):
+        *above, last = file.path.split("/")
         if not (last.endswith(endings) or (names and last.startswith(names)) or set(folders) & set(above)):
             continue
-        written = info.get("mtime") or info.get("LastModified") or info.get("created")
-        stamp = written.timestamp() if isinstance(written, datetime) else float(written or 0)
-        if stamp < before.timestamp():
-            place = name if "://" not in root else str(filesystem.unstrip_protocol(name))
-            yield Prunable("staging", place, int(info.get("size") or 0), "scratch of a run that was killed")
+        if (file.changed or 0.0) < before.timestamp():
+            yield Prunable("staging", file.uri, file.size, _KILLED)
+
+
+def _unfinished(places: Sequence[Path], before: datetime) -> Iterator[Prunable]:
+    """Models, checkpoints and benchmarks that were not written to the end."""
+    # Until release 0.1 a checkpoint's scratch was called .checkpoint-*.
+    found = [path for place in places for path in (*scratch_in(place), *sorted(place.glob(".checkpoint-*")))]
+    for path in found:
+        if path.stat().st_mtime < before.timestamp():
+            yield Prunable("staging", str(path), _size(str(path)), _KILLED)
 
 
 def _trainings(checkpoints: Path, scratch: datetime, unfinished: datetime) -> Iterator[Prunable]:
-    """Checkpoints that were not written to the end, and states of trainings that ended, or that nobody has gone on with."""
-    for folder in sorted(checkpoints.glob(".checkpoint-*")):
-        if folder.stat().st_mtime < scratch.timestamp():
-            yield Prunable("staging", str(folder), _size(str(folder)), "a checkpoint that was not written to the end")
+    """States of trainings that ended, or that nobody has gone on with."""
     for folder in sorted(checkpoints.glob(".training-*")):
         changed = max((path.stat().st_mtime for path in folder.rglob("*")), default=folder.stat().st_mtime)
         ended = (checkpoints / folder.name.removeprefix(".training-") / "model.safetensors").is_file()
@@ -160,5 +163,4 @@ def _trainings(checkpoints: Path, scratch: datetime, unfinished: datetime) -> It
 
 
 def _size(uri: str) -> int:
-    filesystem, path = fsspec.core.url_to_fs(uri)
-    return int(filesystem.du(path)) if filesystem.exists(path) else 0
+    return size_of(uri) if is_there(uri) else 0

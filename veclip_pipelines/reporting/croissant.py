@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.extras import require
 from veclip_pipelines.reporting.card import Card
 from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.commit import files_of
@@ -27,10 +28,7 @@ def croissant(warehouse: Warehouse, card: Card) -> dict[str, Any]:
     Raises:
         VeclipError: mlcroissant is not installed, or finds fault with it.
     """
-    try:
-        import mlcroissant
-    except ImportError as error:
-        raise VeclipError("Croissant needs mlcroissant: pip install 'veclip-pipelines[report]'") from error
+    mlcroissant = require("mlcroissant")
     objects = [
         mlcroissant.FileObject(
             id=name, name=name, content_url=url, encoding_formats=["application/x-parquet"], sha256=sha256, content_size=f"{size} B"

@@ -9,9 +9,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from veclip_pipelines import __version__
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.extras import require
 from veclip_pipelines.lineage.graph import Graph, Made
 from veclip_pipelines.schemas.column_lineage import COLUMN_LINEAGE
 from veclip_pipelines.stages import tables
@@ -29,11 +31,7 @@ _SPACE = uuid.UUID("6d1f0b2e-7a0f-4f8e-9f0c-2f9a6f6a4a11")
 
 def events(warehouse: Warehouse, graph: Graph) -> list[RunEvent]:
     """One event a materialisation, upstream first. Raises VeclipError where openlineage-python is not installed."""
-    try:
-        from openlineage.client.facet_v2 import set_producer
-    except ImportError as error:
-        raise VeclipError("OpenLineage needs openlineage-python: pip install 'veclip-pipelines[report]'") from error
-    set_producer(_PRODUCER)
+    require("openlineage.client.facet_v2").set_producer(_PRODUCER)
     above: dict[int, list[Made]] = {}
     for left, right in graph.edges:
         above.setdefault(right, []).append(graph.made[left])
@@ -102,9 +100,8 @@ def _name(warehouse: Warehouse, one: Made) -> tuple[str, str]:
     path = "/".join(part for part in (one.asset, one.partition, one.engine) if part)
     if warehouse.is_local:
         return "file", f"{warehouse.root}/{path}"
-    scheme, _, rest = warehouse.root.partition("://")
-    bucket, _, folder = rest.partition("/")
-    return f"{scheme}://{bucket}", "/".join(part for part in (folder, path) if part)
+    root = urlsplit(warehouse.root)
+    return f"{root.scheme}://{root.netloc}", "/".join(part for part in (root.path.strip("/"), path) if part)
 
 
 def _uuid(run_id: str) -> str:

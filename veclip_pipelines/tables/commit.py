@@ -2,21 +2,21 @@
 
 Tried on deltalake 1.6.6: two writers that both create a partition commit both, and the rows are there twice, unless
 the commit may not be retried by the library (max_commit_retries=0). So each commit here is tried once against the
-version that was looked at; on a conflict the table is opened again, the partition looked at again, and then decided.
+version that was looked at; on a conflict the table is opened again, the partition looked at again, and then decided:
+what is tried again is all of that, not the commit alone.
 """
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from veclip_pipelines.errors import CommitConflictError
 from veclip_pipelines.schemas.spec import TableSpec
@@ -80,7 +80,8 @@ def replace_partition(
         VeclipError: the warehouse cannot be written.
     """
     wanted = frozenset(file.path for file in files)
-    for attempt in range(_TRIES):
+
+    def decide() -> Commit:
         table = warehouse.ensure(spec)
         present = partition_files(table, partition)
         if present == wanted:
@@ -90,12 +91,10 @@ def replace_partition(
                 f"table {spec.name}, partition {dict(partition)}: another run replaced it while this one was at work. "
                 "Its rows stand and none of this run's were written; run it again to see whether anything is left to do."
             )
-        if _try_commit(warehouse, table, spec, files, properties, replacing=partition):
-            return Commit(table.version() + 1, written=True)
-        _wait(attempt)
-    raise CommitConflictError(
-        f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
-    )
+        _try_commit(warehouse, table, spec, files, properties, replacing=partition)
+        return Commit(table.version() + 1, written=True)
+
+    return _until_first(spec, decide)
 
 
 def append_new(
@@ -103,7 +102,8 @@ def append_new(
 ) -> Commit:
     """Appends the rows whose key columns no row of the table has yet: so a rerun or a rival adds nothing twice."""
     pending = list(rows)
-    for attempt in range(_TRIES):
+
+    def decide() -> Commit:
         table = warehouse.ensure(spec)
         missing = [row for row in pending if not _has(warehouse, spec, row)]
         if not missing:
@@ -113,17 +113,37 @@ def append_new(
             partition = {column: str(group[0][column]) for column in spec.partition_by}
             plain = [{name: value for name, value in row.items() if name not in partition} for row in group]
             files.append(write_file(warehouse, spec, partition, uuid.uuid4().hex, table_of(spec, plain)))
-        if _try_commit(warehouse, table, spec, files, properties, replacing=None):
-            version = table.version() + 1
-            if version % COMPACT_AT == 0 and (grown := warehouse.open(spec)) is not None:
-                compact(grown)
-            return Commit(version, written=True)
-        for file in files:
-            warehouse.filesystem.delete_file(warehouse.path(spec, file.path))
-        _wait(attempt)
-    raise CommitConflictError(
-        f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
+        try:
+            _try_commit(warehouse, table, spec, files, properties, replacing=None)
+        except _LostError:
+            for file in files:
+                warehouse.filesystem.delete_file(warehouse.path(spec, file.path))
+            raise
+        version = table.version() + 1
+        if version % COMPACT_AT == 0 and (grown := warehouse.open(spec)) is not None:
+            compact(grown)
+        return Commit(version, written=True)
+
+    return _until_first(spec, decide)
+
+
+class _LostError(Exception):
+    """Another writer's commit came first."""
+
+
+def _until_first(spec: TableSpec, decide: Callable[[], Commit]) -> Commit:
+    """Looks, decides and commits until no other writer was first."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(_LostError),
+        stop=stop_after_attempt(_TRIES),
+        wait=wait_random_exponential(multiplier=0.05, max=0.5),
     )
+    try:
+        return retrying(decide)
+    except RetryError as error:
+        raise CommitConflictError(
+            f"table {spec.name}: gave up after {_TRIES} commits that lost to other writers; run it again"
+        ) from error
 
 
 def _try_commit(
@@ -134,11 +154,15 @@ def _try_commit(
     properties: Mapping[str, str],
     *,
     replacing: Mapping[str, str] | None,
-) -> bool:
-    """One commit against the version that was looked at; False where another writer was first.
+) -> None:
+    """One commit against the version that was looked at.
 
     Args:
         replacing: the partition whose rows the files replace, empty for the whole table; None appends them.
+
+    Raises:
+        _LostError: another writer was first.
+        VeclipError: the warehouse cannot be written.
     """
     try:
         table.create_write_transaction(
@@ -149,12 +173,11 @@ def _try_commit(
             partition_filters=[(name, "=", value) for name, value in (replacing or {}).items()] or None,
             commit_properties=CommitProperties(custom_metadata=dict(properties), max_commit_retries=0),
         )
-    except CommitFailedError:
-        return False
+    except CommitFailedError as error:
+        raise _LostError from error
     except (DeltaError, OSError) as error:
         raise not_writable(warehouse.root, error) from error
     trim_log(warehouse, spec, table.version() + 1)
-    return True
 
 
 def _has(warehouse: Warehouse, spec: TableSpec, row: Mapping[str, object]) -> bool:
@@ -168,7 +191,3 @@ def _by_partition(spec: TableSpec, rows: list[dict[str, object]]) -> list[list[d
     for row in rows:
         groups.setdefault(tuple(row[column] for column in spec.partition_by), []).append(row)
     return list(groups.values())
-
-
-def _wait(attempt: int) -> None:
-    time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))  # noqa: S311 - back-off, no secret

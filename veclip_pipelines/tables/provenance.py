@@ -16,7 +16,7 @@ from veclip_pipelines.schemas.crawl_schemas import PROVENANCE
 from veclip_pipelines.stages import STAGES
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.data_files import DataFile
-from veclip_pipelines.tables.query import Ask, asker
+from veclip_pipelines.tables.query import Asker, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Stands for the code version where nothing was made, but a partition was retired.
@@ -86,7 +86,7 @@ def record(warehouse: Warehouse, provenance: Provenance) -> None:
 
 
 def materialisations(
-    source: Warehouse | Ask,
+    source: Warehouse | Asker,
     *,
     assets: Collection[str] | None = None,
     partitions: Collection[str] | None = None,
@@ -100,7 +100,7 @@ def materialisations(
     """What was materialised, the newest first.
 
     Args:
-        source: a warehouse, or what asks a connection that has the table.
+        source: a warehouse, or a connection that has the table.
         assets, partitions, engine, with_guards: only these.
         but_partition: not this one.
         newest: of each asset's partition the newest alone, or of each of its engines.
@@ -128,7 +128,11 @@ def materialisations(
     sql += " ORDER BY recorded_at DESC"
     if limit is not None:
         sql += f" LIMIT {limit}"
-    return [_provenance(row) for row in asker(source, ["provenance"])(sql, **parameters)]
+    if isinstance(source, Warehouse):
+        rows = read_rows(source, sql, parameters, tables=[PROVENANCE.name])
+    else:
+        rows = source(sql, parameters)
+    return [_provenance(row) for row in rows]
 
 
 def _provenance(row: dict[str, Any]) -> Provenance:
@@ -140,7 +144,7 @@ def _provenance(row: dict[str, Any]) -> Provenance:
     return replace(found, files=files)
 
 
-def latest(source: Warehouse | Ask, asset: str, partition: str) -> Provenance | None:
+def latest(source: Warehouse | Asker, asset: str, partition: str) -> Provenance | None:
     """The newest materialisation of an asset's partition, or None."""
     return next(iter(materialisations(source, assets=[asset], partitions=[partition], limit=1)), None)
 

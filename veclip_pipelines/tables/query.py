@@ -1,4 +1,4 @@
-"""DuckDB over the warehouse.
+"""DuckDB over the warehouse: :func:`read_rows` asks one question, an :class:`Asker` several on one connection.
 
 read_parquet over the files that a Delta version names was 12 times faster than DuckDB over a pyarrow dataset for one
 sample among 4 million rows, and needs no DuckDB extension (the delta extension is downloaded at run time).
@@ -9,7 +9,7 @@ No view shows what a takedown took out, whichever files it reads: tombstones are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +42,6 @@ TAKEN_DOWN = "taken_down"
 #: The content version of a partition without rows.
 NO_ROWS = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
-#: What asks questions, with their parameters by name: an :class:`Asker`, or one over a warehouse.
-Ask = Callable[..., list[dict[str, Any]]]
-
 
 def connect(
     warehouse: Warehouse, tables: Iterable[str] | None = None, *, alone: bool = False
@@ -73,33 +70,29 @@ def read_rows(
 ) -> list[dict[str, Any]]:
     """The rows of one query as dictionaries."""
     with connect(warehouse, tables) as connection:
-        return rows_of(connection, sql, parameters)
-
-
-def rows_of(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
-) -> list[dict[str, Any]]:
-    """The rows of one query on a connection as dictionaries."""
-    cursor = connection.execute(sql, parameters)
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return Asker(connection)(sql, parameters)
 
 
 @dataclass(frozen=True)
 class Asker:
-    """Asks one connection several questions, with their parameters by name."""
+    """Asks one connection several questions. Parameters stand in a sequence or mapping, or by name."""
 
     connection: duckdb.DuckDBPyConnection
 
-    def __call__(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
-        return rows_of(self.connection, sql, parameters)
+    def __call__(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), /, **named: object
+    ) -> list[dict[str, Any]]:
+        """The rows of a query as dictionaries."""
+        cursor = self.connection.execute(sql, parameters or named)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-
-def asker(source: Warehouse | Ask, tables: Sequence[str]) -> Ask:
-    """Asks a warehouse about some tables, or what asks already."""
-    if not isinstance(source, Warehouse):
-        return source
-    return lambda sql, **parameters: read_rows(source, sql, parameters, tables=tables)
+    def row(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), /, **named: object
+    ) -> tuple[Any, ...]:
+        """The one row of a query that always has one, such as a count."""
+        (found,) = self.connection.execute(sql, parameters or named).fetchall()
+        return tuple(found)
 
 
 def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str]) -> tuple[str, int]:
@@ -111,9 +104,8 @@ def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[st
     where = " AND ".join(f"{column} = ?" for column in partition) or "true"
     with connect(warehouse, [spec.name]) as connection:
         sql = f"SELECT {_version_sql(spec)}, count(*) FROM {spec.name} WHERE {where}"  # noqa: S608
-        found = connection.execute(sql, list(partition.values())).fetchone()
-    assert found is not None
-    return f"{found[0]}", int(found[1])
+        version, count = Asker(connection).row(sql, list(partition.values()))
+    return f"{version}", int(count)
 
 
 def content_versions(

@@ -1,4 +1,7 @@
-"""The warehouse: a folder or bucket of Delta tables, as a plain object that works without Dagster."""
+"""The warehouse: a folder or bucket of Delta tables, as a plain object that works without Dagster.
+
+Files of the tables are reached through its Arrow filesystem; every other file through :mod:`veclip_pipelines.media.storage`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.media.storage import is_url
 from veclip_pipelines.schemas.spec import TableSpec
 
 #: Table property: not all of its files have all of its columns.
@@ -23,7 +27,6 @@ WIDENED = "veclip.widened"
 #: our files do not carry and which cost as much to replay as all the rest (measured: bench partition-cost).
 PROPERTIES = {"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"}
 _PARTITION_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 
 def check_partition_key(key: str) -> str:
@@ -51,13 +54,13 @@ class Warehouse:
     @classmethod
     def at(cls, root: str, storage_options: Mapping[str, str] | None = None) -> Warehouse:
         """Opens a root given by a person: a relative folder becomes absolute."""
-        if not _SCHEME.match(root):
+        if not is_url(root):
             root = str(Path(root).expanduser().resolve())
         return cls(root.rstrip("/"), dict(storage_options or {}))
 
     @property
     def is_local(self) -> bool:
-        return not _SCHEME.match(self.root)
+        return not is_url(self.root)
 
     @cached_property
     def filesystem(self) -> pafs.FileSystem:

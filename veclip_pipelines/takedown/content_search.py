@@ -16,12 +16,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.extras import OPTIONAL_PACKAGES, missing
 from veclip_pipelines.media.pictures import PictureError, examine
+from veclip_pipelines.media.storage import is_url, open_file
 from veclip_pipelines.takedown.text_fingerprints import Wanted
 
 #: Weights hold no text and no picture.
@@ -78,14 +79,14 @@ class Searched:
         """
         if uri.endswith(NOT_READ):
             return
-        with fsspec.open(uri, "rb") as file:
+        with open_file(uri) as file:
             head = file.read(16)
             file.seek(0)
             if uri.endswith(".parquet"):
                 yield from self._parquet(file, rows_of)
             elif uri.endswith(".arrow"):
                 yield from self._table(pa.ipc.open_file(pa.py_buffer(file.read())).read_all())
-            elif head.startswith(b"SQLite format 3\0") and "://" not in uri:
+            elif head.startswith(b"SQLite format 3\0") and not is_url(uri):
                 yield from self._sqlite(uri)
             elif uri.endswith(".tar"):
                 yield from self._tar(file)
@@ -189,9 +190,9 @@ class Searched:
                     for row in connection.execute(every):
                         yield from self._row(row, name)
         except ImportError as error:
-            raise VeclipError(
-                f"the database's driver is missing, {error}: pip install 'veclip-pipelines[postgres]'"
-            ) from error
+            if (driver := error.name or "") in OPTIONAL_PACKAGES:
+                raise missing(driver) from error
+            raise VeclipError(f"the database's driver is missing: {error}") from error
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise VeclipError(str(error)) from error
 

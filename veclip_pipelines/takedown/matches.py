@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.query import TAKEN_DOWN, rows_of
+from veclip_pipelines.tables.query import TAKEN_DOWN, Asker
 from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.requests import Request
@@ -103,7 +103,7 @@ def _load(connection: duckdb.DuckDBPyConnection, requests: Sequence[Request]) ->
 
 
 def _matches(connection: duckdb.DuckDBPyConnection) -> list[Match]:
-    rows = rows_of(connection, _FOUND)
+    rows = Asker(connection)(_FOUND)
     captions = dict(connection.execute(_CAPTIONS).fetchall())
     found = []
     for row in rows:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
 from veclip_pipelines.errors import CommitConflictError, UsageError
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.schemas.takedown_schemas import TAKEDOWNS, TOMBSTONES
@@ -151,7 +153,8 @@ def merge_rows(
     """Adds rows to a takedown's part of a table in one commit, each in the place of the one with its key; all that it has then."""
     partition = {"takedown_id": takedown_id}
     new = {_key(spec, row): dict(row) for row in rows}
-    for attempt in range(_TRIES):
+
+    def merge() -> list[dict[str, Any]]:
         expected = partition_files(warehouse.open(spec), partition)
         held = read_rows(
             warehouse,
@@ -166,14 +169,12 @@ def merge_rows(
         table = table_of(spec, [dict(row) for row in result])
         digest = hashlib.sha256(json.dumps(result, default=str).encode()).hexdigest()[:12]
         file = write_file(warehouse, spec, partition, f"{digest}-{uuid.uuid4().hex[:6]}", table)
-        try:
-            replace_partition(warehouse, spec, partition, [file], expected=expected, properties=partition)
-        except CommitConflictError:
-            if attempt == _TRIES - 1:
-                raise
-        else:
-            return result
-    raise AssertionError("unreachable")
+        replace_partition(warehouse, spec, partition, [file], expected=expected, properties=partition)
+        return result
+
+    # Who lost to another writer merges with what that one wrote.
+    conflict = retry_if_exception_type(CommitConflictError)
+    return Retrying(retry=conflict, stop=stop_after_attempt(_TRIES), reraise=True)(merge)
 
 
 def _key(spec: TableSpec, row: Mapping[str, Any]) -> tuple[Any, ...]:

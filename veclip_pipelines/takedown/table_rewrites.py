@@ -23,7 +23,7 @@ from veclip_pipelines.schemas.training_schemas import SET_PINS, TRAINING_SETS
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, table_of, write_file
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.query import TAKEN_DOWN, content_version, read_rows, view_of_files
+from veclip_pipelines.tables.query import TAKEN_DOWN, Asker, content_version, read_rows, view_of_files
 from veclip_pipelines.tables.standings import FoundFile, Standing, standings
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -105,8 +105,7 @@ def _counts(warehouse: Warehouse, spec: TableSpec, paths: Sequence[str], hidden:
             return
         for path in paths:
             view_of_files(connection, warehouse, spec, [path], hide=False)
-            found = connection.execute(f"SELECT count(*) FROM {spec.name} WHERE {where}").fetchone()  # noqa: S608
-            yield path, 0 if found is None else int(found[0])
+            yield path, int(Asker(connection).row(f"SELECT count(*) FROM {spec.name} WHERE {where}")[0])  # noqa: S608
 
 
 def rewrite_table(

@@ -9,7 +9,7 @@ from typing import Any
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.schemas.takedown_schemas import TAINTS
 from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
-from veclip_pipelines.tables.query import read_rows, rows_of
+from veclip_pipelines.tables.query import Asker, read_rows
 from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.register import merge_rows
@@ -60,8 +60,7 @@ def note_taints(
 def _set_rows(warehouse: Warehouse, checkpoint: Mapping[str, Any], hidden: Hidden) -> list[dict[str, Any]]:
     """The samples that are taken out and that the checkpoint's set has, in any file that still lies there."""
     with connect_all(warehouse, [TRAINING_SETS]) as connection:
-        return rows_of(
-            connection,
+        return Asker(connection)(
             "SELECT sample_id, any_value(image_sha256) AS image_sha256, any_value(texts) AS texts, "
             "any_value(probabilities) AS probabilities, coalesce(any_value(weight), 1.0) AS weight FROM training_sets "
             "WHERE recipe = ? AND set_version = ? AND outcome = 'kept' AND sample_id IN (SELECT unnest(?)) GROUP BY 1 ORDER BY 1",

@@ -11,16 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.media.storage import files_under, is_url
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.stages import STAGES
-from veclip_pipelines.tables.query import connect, read_rows
+from veclip_pipelines.tables.query import Asker, connect, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.content_search import Hit, Searched
 from veclip_pipelines.takedown.requests import NEAR
@@ -151,11 +151,8 @@ def _files(warehouse: Warehouse, settings: Settings) -> Iterator[str]:
     roots += [drop.uri for drop in list_drops(warehouse, retired=True)]
     seen: set[str] = set()
     for root in roots:
-        filesystem, path = fsspec.core.url_to_fs(root)
-        local = "://" not in root
-        found = filesystem.find(path) if filesystem.exists(path) else []
-        for name in [path] if not found and filesystem.isfile(path) else found:
-            uri = str(Path(name).resolve()) if local else str(filesystem.unstrip_protocol(name))
+        for file in files_under(root):
+            uri = file.uri if is_url(root) else str(Path(file.uri).resolve())
             if uri not in seen and not uri.startswith(f"{settings.models.resolve()}/"):
                 seen.add(uri)
                 yield uri
@@ -217,11 +214,11 @@ def _allowed_looks(warehouse: Warehouse, found: Sequence[Hit], searched: Searche
     with connect(warehouse, ["raw_crawl"]) as connection:
         for hit in found:
             nearest = min((int(hit.what, 16) ^ other).bit_count() for other in searched.looks)
-            rows = connection.execute(
+            rows = Asker(connection)(
                 "SELECT 1 FROM raw_crawl WHERE (image_sha256 = $sha AND outcome = 'kept') OR (phash IS NOT NULL AND "
                 "bit_count(xor(('0x' || phash)::UBIGINT, ('0x' || $looks)::UBIGINT)) <= $nearest) LIMIT 1",
                 {"sha": hit.sha256, "looks": hit.what, "nearest": nearest},
-            ).fetchall()
+            )
             if rows:
                 allowed.add(hit)
     return allowed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from veclip_pipelines import stages
 from veclip_pipelines.config.recipe import Recipe
+from veclip_pipelines.media.storage import whole_folder
 from veclip_pipelines.mlflow_tracking import DatasetVersion, Tracking
 from veclip_pipelines.schemas.training_schemas import CHECKPOINTS
 from veclip_pipelines.tables.commit import append_new
@@ -162,8 +162,7 @@ def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int
     from veclip_pipelines.training.loop import plan_of
 
     history, samples = trained.progress.history, SampleFile(state_folder(task) / "samples.arrow")
-    scratch = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=task.folder.parent))
-    try:
+    with whole_folder(task.folder) as scratch:
         trained.model.save_pretrained(scratch)
         trained.tokenizer.save_pretrained(scratch)
         size = int(task.config["vision_config"]["image_size"])
@@ -173,9 +172,6 @@ def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int
         weights = hashlib.sha256((scratch / "model.safetensors").read_bytes()).hexdigest()
         # A checkpoint that lost its row or was cut short is made anew.
         shutil.rmtree(task.folder, ignore_errors=True)
-        scratch.replace(task.folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     tail = history[-max(1, len(history) // 10) :]
     settings = {
         "model": task.recipe.model.model_dump(),

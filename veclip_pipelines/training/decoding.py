@@ -13,8 +13,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.media.jpeg import plain_jpeg_size
-from veclip_pipelines.media.pictures import MAX_PIXELS, PictureError, decode
+from veclip_pipelines.media.pictures import MAX_PIXELS, PictureError, decode, plain_jpeg_size
 from veclip_pipelines.media.shards import ByteRange, read_range
 
 _RATIOS = (math.log(3 / 4), math.log(4 / 3))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from veclip_pipelines.tables.database import connection as open_connection
+from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.training.batches import Seen
 from veclip_pipelines.training.samples import SampleFile
 
@@ -57,8 +58,8 @@ def exposure_of(folder: Path, sample_ids: list[str]) -> dict[str, Exposure]:
         return {}
     epochs = int(pq.read_schema(path).metadata[_EPOCHS])
     with open_connection() as connection:
-        rows = connection.execute(
+        rows = Asker(connection)(
             "SELECT sample_id, seen, seen_in_last_epoch FROM read_parquet(?) WHERE sample_id IN (SELECT unnest(?))",
             [str(path), sample_ids],
-        ).fetchall()
-    return {row[0]: Exposure(row[1], epochs, row[2]) for row in rows}
+        )
+    return {row["sample_id"]: Exposure(row["seen"], epochs, row["seen_in_last_epoch"]) for row in rows}

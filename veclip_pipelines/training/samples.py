@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from veclip_pipelines.media.shards import ByteRange
+from veclip_pipelines.media.storage import whole_file
 from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.pins import pinned_connection
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -54,10 +55,11 @@ def write_samples(warehouse: Warehouse, recipe: str, set_version: str, path: Pat
     Returns:
         The number of samples.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
     count = 0
-    with pinned_connection(warehouse, recipe, set_version, ["raw_crawl"], also=["training_sets"]) as connection:
+    with (
+        pinned_connection(warehouse, recipe, set_version, ["raw_crawl"], also=["training_sets"]) as connection,
+        whole_file(path) as scratch,
+    ):
         found = connection.sql(
             "SELECT t.sample_id, r.shard_uri, r.image_offset, r.image_length, list_transform(t.texts, lambda x: x.text) AS texts, "  # noqa: S608
             "t.probabilities, coalesce(t.weight, 1.0) AS weight "
@@ -70,7 +72,6 @@ def write_samples(warehouse: Warehouse, recipe: str, set_version: str, path: Pat
             for batch in _even(found.to_arrow_reader(_ROWS)):
                 writer.write_batch(batch)
                 count += batch.num_rows
-    scratch.replace(path)
     return count
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.media.storage import put_text, whole_file
 from veclip_pipelines.training.optimisation import Average
 from veclip_pipelines.training.step_log import FACTS, Progress, StepLog
 
@@ -21,7 +21,6 @@ def save_state(
     folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, average: Average | None, progress: Progress
 ) -> None:
     """Puts a new state in the place of the last one, in one rename."""
-    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -30,15 +29,9 @@ def save_state(
         "mlflow_run_id": progress.mlflow_run_id,
         "history": [list(asdict(log).values()) for log in progress.history],
     }
-    scratch = folder / f".{_FILE}.{os.getpid()}"
-    with scratch.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(folder / _FILE)
-    facts = folder / f".{FACTS}.{os.getpid()}"
-    facts.write_text(json.dumps({"step": progress.step, "mlflow_run_id": progress.mlflow_run_id}), "utf-8")
-    facts.replace(folder / FACTS)
+    with whole_file(folder / _FILE, durable=True) as scratch:
+        torch.save(content, scratch)
+    put_text(folder / FACTS, json.dumps({"step": progress.step, "mlflow_run_id": progress.mlflow_run_id}))
 
 
 def load_state(

@@ -14,8 +14,10 @@ from builders import index, numbered_entries, write_drop
 from lineage_story import EYE, HAND, make_set, put, tell
 from training_jobs import RECIPE
 
+from veclip_pipelines.audit.audit_files import orphan_tars
 from veclip_pipelines.audit.auditing import audit
 from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.media.storage import put_bytes
 from veclip_pipelines.pruning.files import Prunable, Retention, prunable_files, remove_files
 from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL, VECAP
 from veclip_pipelines.tables.commit import files_of
@@ -136,6 +138,25 @@ def packing(settings: Settings, warehouse: Warehouse) -> Path:
     return path
 
 
+def half_a_tar(settings: Settings, warehouse: Warehouse) -> Path:
+    path = Path(settings.shards) / "crawl-1" / ".shard-00000.tar.0123456789ab.tmp"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half a tar")
+    return path
+
+
+def half_a_model(settings: Settings, warehouse: Warehouse) -> Path:
+    path = settings.models / ".tagger.0123456789ab.tmp"
+    path.mkdir(parents=True)
+    return path
+
+
+def checkpoint_scratch(settings: Settings, warehouse: Warehouse) -> Path:
+    path = settings.checkpoints / ".abc.0123456789ab.tmp"
+    path.mkdir(parents=True)
+    return path
+
+
 def half_a_checkpoint(settings: Settings, warehouse: Warehouse) -> Path:
     path = settings.checkpoints / ".checkpoint-abc"
     path.mkdir(parents=True)
@@ -144,7 +165,7 @@ def half_a_checkpoint(settings: Settings, warehouse: Warehouse) -> Path:
 
 FOUND = {
     orphan: "orphan", half_written: "staging", plan: "staging", tar: "tar", entry_list: "staging", packing: "staging",
-    half_a_checkpoint: "staging",
+    half_a_checkpoint: "staging", half_a_tar: "staging", half_a_model: "staging", checkpoint_scratch: "staging",
 }  # fmt: skip
 
 
@@ -173,3 +194,10 @@ def test_a_training_that_may_be_gone_on_with_stays_longer(settings: Settings, wa
     ended.mkdir()
     (ended / "model.safetensors").write_bytes(b"w")
     assert places(prunable_files(warehouse, settings, Retention()), "staging") == [str(state)]
+
+
+def test_a_tar_on_a_store_is_as_old_as_the_store_says(warehouse: Warehouse) -> None:
+    put_bytes("memory://shards-of-today/crawl-1/shard-00000.tar", b"pictures")
+    now, day = datetime.now(UTC), timedelta(days=1)
+    found = [orphan_tars(warehouse, "memory://shards-of-today", (now + later).timestamp()) for later in (-day, day)]
+    assert [len(uris) for uris in found] == [0, 1]

@@ -13,6 +13,7 @@ from time import time
 from types import TracebackType
 
 import aiohttp
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from yarl import URL
 
 from veclip_pipelines.crawl.fetch.addresses import ForbiddenAddressError, PublicResolver, check_url
@@ -103,16 +104,29 @@ class PictureClient:
                 return Fetched(None, "timeout", f"not done after {self._policy.deadline_seconds:g} s", tries=tries[0])
 
     async def _with_retries(self, url: URL, tries: list[int]) -> Fetched:
-        while True:
+        async def once() -> tuple[bytes, URL]:
             tries[0] += 1
-            try:
-                data, final = await self._follow(url)
-                return Fetched(data, final_url=str(final) if final != url else None, tries=tries[0])
-            except _FailedError as failed:
-                if failed.wait is None or tries[0] >= self._policy.attempts:
-                    return Fetched(None, failed.reason, failed.detail, tries=tries[0])
-                backoff = self._policy.backoff_seconds * 2 ** (tries[0] - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-                await asyncio.sleep(max(failed.wait, backoff))
+            return await self._follow(url)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, _FailedError) and error.wait is not None),
+            stop=stop_after_attempt(self._policy.attempts),
+            wait=self._wait,
+            reraise=True,
+        )
+        try:
+            found: tuple[bytes, URL] = await retrying(once)
+        except _FailedError as failed:
+            return Fetched(None, failed.reason, failed.detail, tries=tries[0])
+        data, final = found
+        return Fetched(data, final_url=str(final) if final != url else None, tries=tries[0])
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds until the next try: longer each time, and as long as the server asks for."""
+        failed = state.outcome.exception() if state.outcome else None
+        asked = failed.wait if isinstance(failed, _FailedError) else None
+        backoff = self._policy.backoff_seconds * 2.0 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        return max(asked or 0.0, backoff)
 
     async def _follow(self, url: URL) -> tuple[bytes, URL]:
         """Follows redirects by hand: each hop is looked at as the first was."""

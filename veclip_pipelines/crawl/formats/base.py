@@ -1,18 +1,48 @@
-"""What a drop format is to the rest: a name, how it is told, how its entries are read."""
+"""What a drop format is to the rest: a name, how it is told, how its entries are read, and what an entry is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from veclip_pipelines.crawl.entries import Entry
+import msgspec
+
 from veclip_pipelines.crawl.formats.listing import Listing
 
 #: in_place: pictures lie in the drop's tars, and rows point there. packed: the drop has the bytes in another form, and they
 #: are packed into tars of ours. listed: the drop has texts and the way to each picture (a URL, a loose file): it is
 #: first cut into lists of entries, so that a file of 30 million is taken in in flat memory and by many workers.
 Kind = Literal["in_place", "packed", "listed"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One entry of a drop. A Struct, as there are hundreds of millions: a frozen dataclass takes ten times as long to make.
+
+    Attributes:
+        source_key: the entry's key in its source file.
+        url: where the picture came from, where the drop says so.
+        alt_text_raw: the AltText as it came, "" where there is none.
+        image: the picture's bytes; None where the entry has none, or has them elsewhere.
+        image_offset: where the bytes begin in the drop's own tar; None where they must be packed first.
+        picture_path: a loose picture's path relative to the drop's folder.
+        fault: reason code and detail of an entry that arrived without a usable picture.
+        captions: captions that the drop brings along, by their column.
+        extra: columns that have no place of their own here, kept as they came.
+        final_url: where a fetched picture was found in the end.
+    """
+
+    source_key: str
+    url: str | None
+    alt_text_raw: str
+    image: bytes | None = None
+    image_offset: int | None = None
+    fault: tuple[str, str] | None = None
+    page_url: str | None = None
+    picture_path: str | None = None
+    captions: Mapping[str, str] = {}
+    extra: Mapping[str, object] = {}
+    final_url: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import Entry
 from veclip_pipelines.errors import UsageError
 
 _URL = ("url", "image_url", "img_url", "image")

@@ -12,17 +12,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urljoin
 
-import fsspec
 import msgspec
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.parse.encoding import detect_encoding
 from resiliparse.parse.html import HTMLTree
 
-from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.fetch.directives import opted_out
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.listing import Listing
 from veclip_pipelines.crawl.policy import OPT_OUTS
+from veclip_pipelines.media.storage import open_file
 
 _WAT = (".wat", ".wat.gz")
 _WARC = (".warc", ".warc.gz")
@@ -81,7 +80,7 @@ def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
     is_wat = path.lower().endswith(_WAT)
     kind = WarcRecordType.metadata if is_wat else WarcRecordType.response
     at = 0
-    with fsspec.open(join(drop_uri, path), "rb") as file:
+    with open_file(join(drop_uri, path)) as file:
         try:
             for record in ArchiveIterator(file, record_types=kind, parse_http=not is_wat):
                 at = record.stream_pos

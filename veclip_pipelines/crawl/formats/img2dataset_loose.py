@@ -6,16 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.columns import captions_of, extra_of
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
 from veclip_pipelines.crawl.formats.webdataset import KNOWN_COLUMNS, read_sidecar, stated_count
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.media.storage import is_folder, names_in, open_file, read_bytes
 
 _BYTES = ("jpg", "png", "webp")
 _STATS = re.compile(r"(?:.*/)?(\d{5,})_stats\.json")
@@ -55,7 +54,7 @@ def _folders(listing: Listing) -> set[str]:
 
 def _has_bytes(uri: str) -> bool:
     try:
-        with fsspec.open(uri, "rb") as file:
+        with open_file(uri) as file:
             return bool(set(pq.read_schema(file).names) & set(_BYTES))
     except (FileNotFoundError, pa.ArrowException):
         return False
@@ -64,25 +63,19 @@ def _has_bytes(uri: str) -> bool:
 def read_files(drop_uri: str, shard: str) -> Iterator[Entry]:
     """The sidecar's rows, each with the loose file of its key, then loose pictures that the sidecar does not name."""
     folder = join(drop_uri, shard)
-    filesystem, path = fsspec.core.url_to_fs(folder)
-    names = (
-        {str(name).rpartition("/")[2] for name in filesystem.ls(path, detail=False)}
-        if filesystem.isdir(path)
-        else set()
-    )
+    names = set(names_in(folder)) if is_folder(folder) else set()
     pictures = {name.partition(".")[0]: name for name in sorted(names) if name.lower().endswith(PICTURE_ENDINGS)}
     sidecar = read_sidecar(f"{folder}.parquet")
     for key in dict.fromkeys([*sidecar, *pictures]):
         row: dict[str, Any] = dict(sidecar.get(key, {}))
         if f"{key}.txt" in names:
-            with fsspec.open(f"{folder}/{key}.txt", "rb") as file:
-                row["caption"] = file.read().decode("utf-8", "replace")
+            row["caption"] = read_bytes(f"{folder}/{key}.txt").decode("utf-8", "replace")
         yield _entry(key, row, _loose(folder, pictures.get(key)))
 
 
 def read_parquet(drop_uri: str, shard: str) -> Iterator[Entry]:
     """The rows of a Parquet shard, a few hundred in memory at a time."""
-    with fsspec.open(join(drop_uri, f"{shard}.parquet"), "rb") as file:
+    with open_file(join(drop_uri, f"{shard}.parquet")) as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=_READ_ROWS):
             for row in batch.to_pylist():
                 yield _entry(str(row.get("key")), row, next((row[name] for name in _BYTES if row.get(name)), None))
@@ -110,10 +103,7 @@ def _entry(key: str, row: dict[str, Any], image: bytes | None) -> Entry:
 
 
 def _loose(folder: str, name: str | None) -> bytes | None:
-    if name is None:
-        return None
-    with fsspec.open(f"{folder}/{name}", "rb") as file:
-        return bytes(file.read())
+    return None if name is None else read_bytes(f"{folder}/{name}")
 
 
 IMG2DATASET_FILES = DropFormat("img2dataset-files", "packed", detect_files, read_files)

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import fsspec
+from veclip_pipelines.media.storage import StoredFile, files_under, is_folder, is_url
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """One file of a drop. ``changed`` is its time of change in seconds, None where the store does not say."""
-
-    path: str
-    size: int
-    changed: float | None
-    version: str
 
 
 @dataclass(frozen=True)
@@ -33,7 +21,7 @@ class Listing:
     """
 
     uri: str
-    files: tuple[FoundFile, ...]
+    files: tuple[StoredFile, ...]
     markers: frozenset[str] = frozenset()
 
     @cached_property
@@ -62,28 +50,16 @@ class Listing:
 
 def list_folder(uri: str) -> Listing | None:
     """All files under a folder or URL, hidden ones and unfinished uploads left out; None where there is no such folder."""
-    if "://" not in uri:
+    if not is_url(uri):
         uri = str(Path(uri).expanduser().resolve())
-    filesystem, path = fsspec.core.url_to_fs(uri)
-    if not filesystem.isdir(path):
+    if not is_folder(uri):
         return None
-    root = path.rstrip("/") + "/"
     found, markers = [], set()
-    for name, info in filesystem.find(path, detail=True).items():
-        relative = str(name).removeprefix(root)
-        if any(part.startswith(".") for part in relative.split("/")):
+    for file in files_under(uri):
+        if any(part.startswith(".") for part in file.path.split("/")):
             continue
-        if relative.rpartition("/")[2].startswith("_"):
-            markers.add(relative)
-            continue
-        version, changed = _changed(info)
-        found.append(FoundFile(relative, int(info["size"] or 0), changed, version))
-    return Listing(uri, tuple(sorted(found, key=lambda file: file.path)), frozenset(markers))
-
-
-def _changed(info: dict[str, Any]) -> tuple[str, float | None]:
-    value = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
-    version = str(info.get("ETag") or info.get("etag") or value or "")
-    if isinstance(value, datetime):
-        return version, value.timestamp()
-    return version, float(value) if isinstance(value, int | float) else None
+        if file.path.rpartition("/")[2].startswith("_"):
+            markers.add(file.path)
+        else:
+            found.append(file)
+    return Listing(uri, tuple(found), frozenset(markers))

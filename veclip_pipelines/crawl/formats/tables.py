@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, TextIO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.columns import Columns
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.media.storage import open_file, open_text
 
 _TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
 TABLES = (".parquet", *_TEXT_TABLES)
@@ -83,7 +82,11 @@ def _stated_rows(listing: Listing, tables: list[str]) -> int | None:
     """Rows by the Parquet files' own footers; None where one of the tables is text."""
     if not all(path.endswith(".parquet") for path in tables):
         return None
-    return sum(int(_parquet(listing.at(path)).metadata.num_rows) for path in tables)
+    count = 0
+    for path in tables:
+        with _parquet(listing.at(path)) as file:
+            count += int(file.metadata.num_rows)
+    return count
 
 
 def _label(names: list[str]) -> str:
@@ -94,7 +97,8 @@ def _label(names: list[str]) -> str:
 def _names(uri: str) -> list[str]:
     """Names of a table's columns. Raises UsageError where it has none that can be read."""
     if uri.endswith(".parquet"):
-        return list(_parquet(uri).schema_arrow.names)
+        with _parquet(uri) as file:
+            return list(file.schema_arrow.names)
     if _is_json(uri):
         first = next((row for row, _ in _json_rows(uri) if row is not None), None)
         if first is None:
@@ -110,31 +114,34 @@ def _names(uri: str) -> list[str]:
 def _rows(uri: str) -> Iterator[tuple[Row, str]]:
     """Each row as a mapping, or None and what is wrong with it."""
     if uri.endswith(".parquet"):
-        for batch in _parquet(uri).iter_batches(batch_size=_READ_ROWS):
-            yield from ((row, "") for row in batch.to_pylist())
+        with _parquet(uri) as file:
+            for batch in file.iter_batches(batch_size=_READ_ROWS):
+                yield from ((row, "") for row in batch.to_pylist())
     elif _is_json(uri):
         yield from _json_rows(uri)
     else:
         yield from _csv_rows(uri)
 
 
-def _parquet(uri: str) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(fsspec.open(uri, "rb").open())
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{uri} cannot be read as Parquet: {error}") from error
+@contextmanager
+def _parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    with ExitStack() as stack:
+        try:
+            file = pq.ParquetFile(stack.enter_context(open_file(uri)))
+        except (pa.ArrowException, OSError) as error:
+            raise UsageError(f"{uri} cannot be read as Parquet: {error}") from error
+        yield file
 
 
 def _is_json(uri: str) -> bool:
     return uri.removesuffix(".gz").endswith((".jsonl", ".ndjson"))
 
 
-def _open_text(uri: str) -> io.TextIOBase:
-    opened = fsspec.open(uri, "rt", compression="infer", encoding="utf-8-sig", errors="replace", newline="").open()
-    return opened  # type: ignore[no-any-return]
+def _open_text(uri: str) -> AbstractContextManager[TextIO]:
+    return open_text(uri, compression="infer", encoding="utf-8-sig", errors="replace", newline="")
 
 
-def _csv_reader(uri: str, file: io.TextIOBase) -> Iterator[list[str]]:
+def _csv_reader(uri: str, file: TextIO) -> Iterator[list[str]]:
     csv.field_size_limit(_MAX_FIELD)
     # In a TSV a quotation mark is a character like any other: AltTexts hold lone ones.
     if uri.removesuffix(".gz").endswith(".tsv"):

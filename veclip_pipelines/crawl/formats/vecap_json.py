@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import fsspec
 import ijson
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.listing import Listing
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.media.storage import open_file
 
 #: Read at a time. Where a file breaks off, what was parsed of the last such piece is lost with it.
 _READ_BYTES = 4096
@@ -40,7 +39,7 @@ def detect(listing: Listing) -> Sources | None:
 def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
     """Each pair as an entry. Where the file breaks off or is no JSON, a last entry says so, and what came before stays."""
     number = 0
-    with fsspec.open(join(drop_uri, path), "rb", compression="infer") as file:
+    with open_file(join(drop_uri, path), compression="infer") as file:
         try:
             for number, (url, caption) in enumerate(
                 ijson.kvitems(file, "", use_float=True, buf_size=_READ_BYTES), start=1

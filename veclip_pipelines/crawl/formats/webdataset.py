@@ -11,17 +11,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from veclip_pipelines.crawl.entries import Entry
-from veclip_pipelines.crawl.formats.base import DropFormat, Sources, join
+from veclip_pipelines.crawl.formats.base import DropFormat, Entry, Sources, join
 from veclip_pipelines.crawl.formats.columns import CAPTION_COLUMNS, captions_of, extra_of
 from veclip_pipelines.crawl.formats.listing import PICTURE_ENDINGS, Listing
 from veclip_pipelines.crawl.formats.tar_members import Member, list_members
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.shards import ShardBytes, open_bytes
+from veclip_pipelines.media.storage import open_file, open_text
 
 _TEXTS = ("txt", "json")
 _TEXT_NAMES = ("caption", "text", "alt_text", "alt")
@@ -61,7 +60,7 @@ def stats_path(tar: str) -> str:
 def stated_count(stats_uri: str) -> int:
     """Entries of a shard by its own stats. Raises UsageError where the file is not what img2dataset writes."""
     try:
-        with fsspec.open(stats_uri, "rt") as file:
+        with open_text(stats_uri) as file:
             return int(json.load(file)["count"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{stats_uri} does not state a count, as img2dataset's stats do: {error!r}") from error
@@ -135,7 +134,7 @@ def read_sidecar(uri: str) -> dict[str, dict[str, Any]]:
         UsageError: it is there and is no Parquet, or has no column ``key``.
     """
     try:
-        with fsspec.open(uri, "rb") as file:
+        with open_file(uri) as file:
             table = pq.read_table(file)
     except FileNotFoundError:
         return {}

