@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import duckdb
 import pyarrow.fs as pafs
@@ -49,9 +48,10 @@ class Audited:
     def look(self, count: int = 1) -> None:
         self.looked_at += count
 
-    def ask(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
-        """Rows of a query over all tables, as they were when the audit began."""
-        return Asker(self._connection)(sql, parameters)
+    @cached_property
+    def ask(self) -> Asker:
+        """Asks about all tables, as they were when the audit began."""
+        return Asker(self._connection)
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:

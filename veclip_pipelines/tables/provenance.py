@@ -128,11 +128,9 @@ def materialisations(
     sql += " ORDER BY recorded_at DESC"
     if limit is not None:
         sql += f" LIMIT {limit}"
-    if isinstance(source, Warehouse):
-        rows = read_rows(source, sql, parameters, tables=[PROVENANCE.name])
-    else:
-        rows = source(sql, parameters)
-    return [_provenance(row) for row in rows]
+    if isinstance(source, Asker):
+        return [_provenance(row) for row in source(sql, parameters)]
+    return [_provenance(row) for row in read_rows(source, sql, parameters, tables=[PROVENANCE.name])]
 
 
 def _provenance(row: dict[str, Any]) -> Provenance:
