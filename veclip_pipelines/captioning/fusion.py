@@ -24,7 +24,7 @@ from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.texts import descriptive_part
-from veclip_pipelines.tables.query import connect
+from veclip_pipelines.tables.query import connect, read_rows
 from veclip_pipelines.tables.schemas import VECAP
 from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -90,6 +90,18 @@ def fuse_partition(
     columns = {"concept_engine_id": concept_engine.engine_id if concept_engine else None}
     work = Work(warehouse, VECAP, engine, crawl_partition, units, parameters, tables, fuse_units, columns)
     return run_stage(work, runner, properties=properties, report=report)
+
+
+def kept_by_route(warehouse: Warehouse, crawl_partition: str, engine_id: str) -> dict[str, int]:
+    """Kept VeCap of a partition by how it came about, with what the engine's own text was given up for; the most frequent first."""
+    rows = read_rows(
+        warehouse,
+        "SELECT route || CASE WHEN reason IS NULL THEN '' ELSE ' after ' || reason END AS route, count(*) AS n FROM vecap "
+        "WHERE crawl_partition = ? AND engine_id = ? AND outcome = 'kept' GROUP BY 1 ORDER BY 2 DESC, 1",
+        [crawl_partition, engine_id],
+        tables=["vecap"],
+    )
+    return {row["route"]: row["n"] for row in rows}
 
 
 def fuse_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:
