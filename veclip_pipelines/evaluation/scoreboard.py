@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -153,6 +154,14 @@ def page(ours: Sequence[Row], paper: Sequence[Row]) -> str:
         f"{_html_table(ours)}<h2>The paper</h2><p>VeCLIP, arXiv 2310.07699, as released; not measured here.</p>{_html_table(paper)}"
         "</body></html>"
     )
+
+
+def write_page(target: Path, ours: Sequence[Row], paper: Sequence[Row]) -> None:
+    """Writes :func:`page` to a file, at one go: a reader sees the page before or the page after."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_suffix(".part")
+    scratch.write_text(page(ours, paper), "utf-8")
+    scratch.replace(target)
 
 
 def _html_table(rows: Sequence[Row]) -> str:
