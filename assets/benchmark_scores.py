@@ -14,8 +14,8 @@ from veclip_pipelines.evaluation.benchmarks import benchmark_folders
 from veclip_pipelines.evaluation.checkpoint_scores import ScoredCheckpoint, as_metrics, as_percent, score_checkpoint
 from veclip_pipelines.evaluation.scoring import CODE_VERSION
 from veclip_pipelines.planning.inputs import score_inputs, training_set_inputs
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.commit import append_new
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.training.checkpoint import find_checkpoint
 
 

@@ -16,8 +16,8 @@ from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
 from veclip_pipelines.planning.inputs import concept_inputs
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS
 from veclip_pipelines.tables.contents import Contents
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
 
 
 class ConceptCaptionsConfig(dg.Config):

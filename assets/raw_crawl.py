@@ -13,7 +13,7 @@ from veclip_pipelines.crawl.drops import registered_drop
 from veclip_pipelines.crawl.index import CODE_VERSION
 from veclip_pipelines.crawl.taking_in import kept_by_flag, kept_by_language, stay_pinned, take_in
 from veclip_pipelines.planning.inputs import crawl_of, raw_crawl_inputs
-from veclip_pipelines.tables.schemas import RAW_CRAWL
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 
 
 class RawCrawlConfig(dg.Config):

@@ -16,8 +16,8 @@ from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition, kept_by_route
 from veclip_pipelines.planning.inputs import fused_concepts, vecap_inputs
+from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.contents import Contents
-from veclip_pipelines.tables.schemas import VECAP
 
 
 class VecapConfig(dg.Config):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.crawl.index import Crawl, index_drop
 from veclip_pipelines.crawl.retry import retry_rejects
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 12
