@@ -1,7 +1,5 @@
 """benchmark_scores: what each checkpoint scores."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from assets.shared.columns import table_metadata
@@ -12,9 +10,9 @@ from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
 from veclip_pipelines.config.recipe import recipe_catalogue
-from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
-from veclip_pipelines.evaluation.models import ModelSource
-from veclip_pipelines.evaluation.scoring import CODE_VERSION, score
+from veclip_pipelines.evaluation.benchmarks import benchmark_folders
+from veclip_pipelines.evaluation.checkpoint_scores import ScoredCheckpoint, as_metrics, as_percent, score_checkpoint
+from veclip_pipelines.evaluation.scoring import CODE_VERSION
 from veclip_pipelines.planning.inputs import score_inputs, training_set_inputs
 from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.commit import append_new
@@ -44,38 +42,24 @@ def benchmark_scores(
     work = Materialisation(context, warehouse, settings, BENCHMARK_SCORES, CODE_VERSION, versions)
     checkpoint = find_checkpoint(warehouse, versions["checkpoint"])
     assert checkpoint is not None
-    recipe = recipe_catalogue(settings).load(name)
-    model = ModelSource(str(settings.checkpoints / versions["checkpoint"]))
-    rows: list[dict[str, object]] = []
+    scored = ScoredCheckpoint(
+        recipe=name,
+        checkpoint_id=versions["checkpoint"],
+        weights=settings.checkpoints / versions["checkpoint"],
+        benchmarks=benchmark_folders(settings.benchmarks, recipe_catalogue(settings).load(name).benchmarks),
+        versions=versions,
+        run_id=context.run_id,
+    )
     with dask.runner(context.run_id) as runner:
-        for folder in benchmark_folders(settings.benchmarks, recipe.benchmarks):
-            benchmark = open_benchmark(folder)
-            for metric, found in score(model, benchmark, runner).items():
-                rows.append(
-                    {
-                        "checkpoint_id": versions["checkpoint"],
-                        "recipe": name,
-                        "benchmark": benchmark.name,
-                        "benchmark_sha256": versions[f"benchmark/{benchmark.name}"],
-                        "metric": metric,
-                        **vars(found),
-                        "code_version": CODE_VERSION,
-                        "scored_at": datetime.now(UTC),
-                        "run_id": context.run_id,
-                    }
-                )
+        rows = score_checkpoint(scored, runner)
     commit = append_new(warehouse, BENCHMARK_SCORES, rows, properties=commit_properties(context, CODE_VERSION))
     if commit.written:
-        scored = {f"{row['benchmark']}/{row['metric']}".replace("@", "_at_"): float(str(row["value"])) for row in rows}
-        mlflow.tracking().reopen(str(checkpoint["mlflow_run_id"])).log_metrics(scored, int(str(checkpoint["steps"])))
+        run = mlflow.tracking().reopen(str(checkpoint["mlflow_run_id"]))
+        run.log_metrics(as_metrics(rows), int(str(checkpoint["steps"])))
     return work.finish(
         {"checkpoint_id": versions["checkpoint"]},
         rows_in=len(rows),
         changed=commit.written,
         preview=preview(settings, f"recipes/{name}", "scores.png"),
-        extra={
-            f"{row['benchmark']}/{row['metric']}": f"{100 * float(str(row['value'])):.2f} "
-            f"[{100 * float(str(row['low'])):.2f}, {100 * float(str(row['high'])):.2f}]"
-            for row in rows
-        },
+        extra=as_percent(rows),
     )

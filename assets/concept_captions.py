@@ -1,23 +1,20 @@
 """concept_captions: what an image-text engine says of each picture."""
 
+from functools import partial
+
 import dagster as dg
 from pydantic import Field
 
 from assets.shared.automation import CARRY_ON
+from assets.shared.captioning import chosen_engine, finish_captioning, run_captioning
 from assets.shared.columns import table_metadata
-from assets.shared.guards import guard_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.materialisation import OWNERS, Materialisation
 from assets.shared.partitions import crawl_partitions
-from assets.shared.run_log import note_process
-from assets.shared.run_progress import RunProgress
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
 from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
-from veclip_pipelines.captioning.guard_rates import guard_counts
-from veclip_pipelines.captioning.imported import import_partition
-from veclip_pipelines.captioning.stage import StageResult
 from veclip_pipelines.planning.inputs import concept_inputs
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS
 from veclip_pipelines.tables.contents import Contents
@@ -54,39 +51,10 @@ def concept_captions(
     engines: EnginesResource,
     home: HomeResource,
 ) -> dg.MaterializeResult[None]:
-    note_process(context.instance, context.run)
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
-    engine = engines.resolve(config.engine_profile or settings.concept_engine, "concept", CODE_VERSION)
+    profile = config.engine_profile or settings.concept_engine
+    engine = chosen_engine(context, engines, profile, "concept", CODE_VERSION)
     inputs = concept_inputs(Contents.of_partitions(warehouse, [key]), key, engine)
     work = Materialisation(context, warehouse, settings, CONCEPT_CAPTIONS, CODE_VERSION, inputs)
-    with dask.runner(context.run_id) as runner:
-        how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}
-        if engine.profile.is_imported:
-            result = import_partition(warehouse, CONCEPT_CAPTIONS, engine, key, runner, **how)
-        else:
-            result = caption_partition(warehouse, engine, key, runner, **how)
-    counts = guard_counts(warehouse, CONCEPT_CAPTIONS, key, engine.engine_id)
-    return work.finish(
-        {"crawl_partition": key, "engine_id": engine.engine_id},
-        rows_in=result.rows,
-        changed=result.changed,
-        preview=preview(work.settings, f"partitions/{key}", f"partitions/{key}.png"),
-        extra={
-            "engine_profile": engine.profile.name,
-            **stage_metadata(result),
-            **guard_metadata(settings, "concept_captions", counts),
-        },
-        guards=counts.as_json(),
-    )
-
-
-def stage_metadata(result: StageResult) -> dict[str, object]:
-    """What both captioning assets report."""
-    return {
-        "engine_id": result.engine_id,
-        "captions_computed": result.computed,
-        "captions_reused": result.reused,
-        "batches_run": result.batches_run,
-        "batches_found_finished": result.batches_found,
-        "boilerplate_sentences": result.boilerplate,
-    }
+    result = run_captioning(work, engine, dask, partial(caption_partition, warehouse, engine, key))
+    return finish_captioning(work, engine, result, {})

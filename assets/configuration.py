@@ -1,49 +1,17 @@
 """Prompts, engine profiles and recipes as assets: an edit gives a new data version and marks what it touches as stale."""
 
-import hashlib
-import json
-
 import dagster as dg
 
 from assets.shared.materialisation import OWNERS
 from assets.shared.partitions import recipe_partitions
 from resources.home import HomeResource
-from veclip_pipelines.config.catalogue import Catalogue
 from veclip_pipelines.config.recipe import recipe_catalogue
-from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.engines.file_versions import PURPOSES, combined, profile_hashes, prompt_hashes
 from veclip_pipelines.engines.profiles import profile_catalogue
 from veclip_pipelines.engines.prompts import Purpose, prompt_catalogue
 
-PURPOSES: tuple[Purpose, ...] = ("concept", "fusion")
 GROUP = "configuration"
 _PAGE = 900
-
-
-def prompts_version(settings: Settings, purpose: Purpose) -> dict[str, str]:
-    """Hash of each prompt file of a purpose, by name."""
-    return _hashes(prompt_catalogue(settings), purpose)
-
-
-def profiles_version(settings: Settings, purpose: Purpose) -> dict[str, str]:
-    """Hash of each engine profile of a purpose, by name."""
-    return _hashes(profile_catalogue(settings), purpose)
-
-
-def _hashes(catalogue: Catalogue, purpose: Purpose) -> dict[str, str]:
-    return {name: catalogue.content_hash(name) for name in catalogue.names() if catalogue.load(name).purpose == purpose}
-
-
-def combined(hashes: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def configuration_versions(settings: Settings) -> dict[tuple[str, ...], str]:
-    """Data version of each unpartitioned configuration asset as the files are now, by asset key."""
-    versions: dict[tuple[str, ...], str] = {}
-    for purpose in PURPOSES:
-        versions[f"{purpose}_prompts",] = combined(prompts_version(settings, purpose))
-        versions[f"{purpose}_profiles",] = combined(profiles_version(settings, purpose))
-    return versions
 
 
 def _prompts_asset(purpose: Purpose) -> dg.AssetsDefinition:
@@ -57,7 +25,7 @@ def _prompts_asset(purpose: Purpose) -> dg.AssetsDefinition:
     )
     def prompts(home: HomeResource) -> dg.MaterializeResult[None]:
         settings = home.settings()
-        hashes = prompts_version(settings, purpose)
+        hashes = prompt_hashes(settings, purpose)
         catalogue = prompt_catalogue(settings)
         texts = {name: f"```yaml\n{catalogue.paths()[name].read_text('utf-8')[:_PAGE]}\n```" for name in hashes}
         return _result(hashes, {f"prompt {name}": dg.MetadataValue.md(text) for name, text in texts.items()})
@@ -76,7 +44,7 @@ def _profiles_asset(purpose: Purpose) -> dg.AssetsDefinition:
     )
     def engine_profiles(home: HomeResource) -> dg.MaterializeResult[None]:
         settings = home.settings()
-        hashes = profiles_version(settings, purpose)
+        hashes = profile_hashes(settings, purpose)
         catalogue = profile_catalogue(settings)
         rows = ["| profile | engine | model | prompt |", "| --- | --- | --- | --- |"]
         for name in hashes:

@@ -83,6 +83,3 @@ def experiment_report(
             "claims": len(told),
         }
     )
-
-
-experiment_assets = [experiment_data, experiment_report]

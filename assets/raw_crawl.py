@@ -10,15 +10,10 @@ from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from veclip_pipelines.crawl.drops import registered_drop
-from veclip_pipelines.crawl.index import CODE_VERSION, index_drop
-from veclip_pipelines.crawl.retry import retry_rejects
+from veclip_pipelines.crawl.index import CODE_VERSION
+from veclip_pipelines.crawl.taking_in import kept_by_flag, kept_by_language, stay_pinned, take_in
 from veclip_pipelines.planning.inputs import crawl_of, raw_crawl_inputs
 from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
-from veclip_pipelines.tables.provenance import latest
-from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.warehouse import Warehouse
-
-_SHOWN = 12
 
 
 class RawCrawlConfig(dg.Config):
@@ -52,49 +47,25 @@ def raw_crawl(
     drop = registered_drop(warehouse, key)
     inputs = raw_crawl_inputs(settings, drop)
     work = Materialisation(context, warehouse, settings, RAW_CRAWL, CODE_VERSION, inputs)
-    properties = commit_properties(context, CODE_VERSION)
-    extra: dict[str, object] = {"drop": drop.uri, "format": " ".join((drop.format, drop.label)).strip()}
-    before = latest(warehouse, RAW_CRAWL.name, key)
-    rows_in = before.rows_in if before else 0
     if drop.state == "pinned":
-        # Rolled back: its folder may hold something else by now, which must not come in by a materialisation.
-        changed = False
-        extra["pinned"] = True
-    elif config.retry_reasons:
-        with dask.runner(context.run_id) as runner:
-            retried = retry_rejects(
-                crawl_of(settings, warehouse, drop), config.retry_reasons, runner, properties=properties
-            )
-        changed = retried.changed
-        extra |= {"rows_tried_again": retried.tried, "rows_kept_by_it": retried.kept}
+        taken = stay_pinned(warehouse, key)
     else:
         with dask.runner(context.run_id) as runner:
-            result = index_drop(crawl_of(settings, warehouse, drop), runner, properties=properties)
-        rows_in, changed = result.entries, result.changed
-        extra |= {"shards_read": result.shards_read, "shards_found_finished": result.shards_found}
-    extra |= {
-        "flags": dg.MetadataValue.md(reasons_table(count_by(warehouse, key, "unnest(flags)"), "flag")),
-        "languages": dg.MetadataValue.md(reasons_table(count_by(warehouse, key, "language"), "language")),
-    }
+            crawl, properties = crawl_of(settings, warehouse, drop), commit_properties(context, CODE_VERSION)
+            taken = take_in(crawl, config.retry_reasons, runner, properties=properties)
     return work.finish(
         {"crawl_partition": key},
-        rows_in=rows_in,
-        changed=changed,
+        rows_in=taken.entries,
+        changed=taken.changed,
         preview={
             **preview(settings, f"partitions/{key}", f"partitions/{key}.png"),
             **preview(settings, f"partitions/{key}/rejects", f"partitions/{key}/rejects.png", "rejects"),
         },
-        extra=extra,
+        extra={
+            "drop": drop.uri,
+            "format": " ".join((drop.format, drop.label)).strip(),
+            **taken.figures,
+            "flags": dg.MetadataValue.md(reasons_table(kept_by_flag(warehouse, key), "flag")),
+            "languages": dg.MetadataValue.md(reasons_table(kept_by_language(warehouse, key), "language")),
+        },
     )
-
-
-def count_by(warehouse: Warehouse, key: str, what: str) -> dict[str, int]:
-    """Kept rows of a partition by the values of a column, the most frequent first."""
-    rows = read_rows(
-        warehouse,
-        f"SELECT value, count(*) AS n FROM (SELECT {what} AS value FROM raw_crawl WHERE crawl_partition = ? AND outcome = 'kept') "  # noqa: S608
-        f"WHERE value IS NOT NULL GROUP BY value ORDER BY n DESC, value LIMIT {_SHOWN}",
-        [key],
-        tables=["raw_crawl"],
-    )
-    return {str(row["value"]): int(row["n"]) for row in rows}

@@ -6,7 +6,6 @@ from assets.shared.automation import AFTER_A_WAVE
 from assets.shared.materialisation import OWNERS
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
-from veclip_pipelines.media.storage import put_text
 
 
 @dg.asset(
@@ -19,23 +18,17 @@ from veclip_pipelines.media.storage import put_text
     "serve, and as one HTML file that can be sent to somebody.",
 )
 def scoreboard(delta_lake: DeltaLakeResource, home: HomeResource) -> dg.MaterializeResult[None]:
-    from veclip_pipelines.evaluation.scoreboard import (
-        markdown,
-        newest_scores,
-        our_rows,
-        page,
-        paper_rows,
-    )  # imports matplotlib
+    from veclip_pipelines.evaluation import scoreboard as board  # imports matplotlib
 
     settings = home.settings()
-    ours, paper = our_rows(newest_scores(delta_lake.warehouse())), paper_rows()
+    ours, paper = board.our_rows(board.newest_scores(delta_lake.warehouse())), board.paper_rows()
     target = settings.home / "reports" / "scoreboard.html"
-    put_text(target, page(ours, paper))
+    board.write_page(target, ours, paper)
     return dg.MaterializeResult(
         metadata={
             "models": len(ours),
-            "scores": dg.MetadataValue.md(markdown(ours) if ours else "no scores yet"),
-            "the_paper": dg.MetadataValue.md(markdown(paper)),
+            "scores": dg.MetadataValue.md(board.markdown(ours) if ours else "no scores yet"),
+            "the_paper": dg.MetadataValue.md(board.markdown(paper)),
             "page": dg.MetadataValue.url(f"{settings.serve_url}/scoreboard"),
             "plot": dg.MetadataValue.md(
                 f"![scores]({settings.serve_url}/scoreboard.png)\n\n(shown while `veclip serve` runs)"

@@ -10,12 +10,11 @@ from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
 from veclip_pipelines.audit.audit_runs import Materialised
-from veclip_pipelines.audit.auditing import CHECKS
+from veclip_pipelines.audit.auditing import CHECKS, AuditReport
 from veclip_pipelines.audit.auditing import audit as look
 from veclip_pipelines.planning.staleness import Staleness
 from veclip_pipelines.stages import ALL, STAGES
 
-AUDIT = "audit_warehouse"
 _SHOWN = 20
 
 
@@ -82,29 +81,17 @@ def audit(
             **{f"looked_at/{name}": count for name, count in report.checked.items()},
         }
     )
-    for name in CHECKS:
-        found = [one for one in report.findings if one.check == name]
-        # Places and numbers: nothing in a finding is a stranger's text.
-        told = "\n".join(f"- `{one.where}`: {one.what}" for one in found[:_SHOWN])
-        yield dg.AssetCheckResult(
-            check_name=name,
-            passed=not found,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=f"{report.checked.get(name, 0)} looked at, {len(found)} findings",
-            metadata={
-                "looked_at": report.checked.get(name, 0),
-                **({"findings": dg.MetadataValue.md(told)} if found else {}),
-            },
-        )
+    yield from (_check_result(report, name) for name in CHECKS)
 
 
-audit_job = dg.define_asset_job(
-    AUDIT, selection=dg.AssetSelection.assets("audit"), description="Checks the whole warehouse."
-)
-audit_schedule = dg.ScheduleDefinition(
-    name="audit_daily",
-    job=audit_job,
-    cron_schedule="30 4 * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Once a day, after the takedowns.",
-)
+def _check_result(report: AuditReport, name: str) -> dg.AssetCheckResult:
+    looked_at, found = report.checked.get(name, 0), [one for one in report.findings if one.check == name]
+    # Places and numbers: nothing in a finding is a stranger's text.
+    shown = "\n".join(f"- `{one.where}`: {one.what}" for one in found[:_SHOWN])
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{looked_at} looked at, {len(found)} findings",
+        metadata={"looked_at": looked_at, **({"findings": dg.MetadataValue.md(shown)} if found else {})},
+    )

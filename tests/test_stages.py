@@ -156,6 +156,10 @@ class _Plan:
     def stale(self) -> _Plan:
         return self
 
+    @property
+    def backfills(self) -> _Plan:
+        return self
+
     def captions_of(self, keys: Sequence[str], *_: str) -> dict[str, list[str]]:
         return {key: ["vecap", "sharpness"] for key in keys}
 

@@ -6,22 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.benchmark_scores import benchmark_scores
-from assets.checkpoints import checkpoints
-from assets.concept_captions import concept_captions
-from assets.configuration import configuration_assets
-from assets.duplicates import duplicates
-from assets.experiment import experiment_assets
-from assets.orchestration.checks import asset_checks
+import assets
 from assets.orchestration.jobs import jobs
-from assets.orchestration.pruning import prune_schedule
+from assets.orchestration.schedules import schedules
 from assets.orchestration.sensors import sensors
-from assets.orchestration.takedowns import takedown_schedules
-from assets.raw_crawl import raw_crawl
-from assets.scoreboard import scoreboard
-from assets.training_sets import training_sets
-from assets.vecap import vecap
-from assets.warehouse_audit import audit, audit_schedule
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
@@ -43,22 +31,11 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         **overrides,
     }
     return dg.Definitions(
-        assets=[
-            *configuration_assets,
-            raw_crawl,
-            duplicates,
-            concept_captions,
-            vecap,
-            training_sets,
-            checkpoints,
-            benchmark_scores,
-            scoreboard,
-            audit,
-            *experiment_assets,
-        ],
-        asset_checks=asset_checks,
+        # Found in the package's modules: a new asset is a new file.
+        assets=dg.load_assets_from_package_module(assets),
+        asset_checks=dg.load_asset_checks_from_package_module(assets),
         jobs=jobs,
-        schedules=[*takedown_schedules, audit_schedule, prune_schedule],
+        schedules=schedules,
         sensors=sensors,
         resources=resources,
         # A run is a process already, its steps follow one another, and models live in the Dask workers: a process for each

@@ -14,8 +14,12 @@ from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraph
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
 
+from assets.orchestration.job_runs import engine_config, ops_config, reconstructable_job
+from assets.orchestration.jobs import CAPTIONS
 from assets.shared.materialisation import LAUNCHED_BY_TAG
 from assets.shared.partitions import crawl_partitions
+from veclip_pipelines.errors import UsageError
+from veclip_pipelines.stages import CRAWL_PARTITION, names_of
 
 _BACKFILL_TAG = "dagster/backfill"
 _BACKFILL_DAEMON = "BACKFILL"
@@ -35,67 +39,82 @@ class BackfillState:
     error: str
 
 
-def request_backfill(
-    instance: dg.DagsterInstance,
-    partitions: Mapping[str, Sequence[str]],
-    *,
-    user: str,
-    title: str,
-    run_config: Mapping[str, object],
-) -> str:
-    """Asks Dagster's daemon for a backfill, one run a partition; its id.
+@dataclass(frozen=True)
+class Backfills:
+    """Backfills on an instance, in the name of a user."""
 
-    Args:
-        partitions: for each asset the crawl partitions to materialise.
-    """
-    subsets = {
-        dg.AssetKey(asset): crawl_partitions.subset_with_partition_keys(keys) for asset, keys in partitions.items()
-    }
-    backfill = PartitionBackfill.from_asset_graph_subset(
-        backfill_id=make_new_backfill_id(),
-        backfill_timestamp=time.time(),
-        tags={LAUNCHED_BY_TAG: user},
-        dynamic_partitions_store=instance,
-        asset_graph_subset=AssetGraphSubset(partitions_subsets_by_asset_key=subsets),
-        title=title,
-        description=None,
-        run_config=dict(run_config) or None,
-    )
-    instance.add_backfill(backfill)
-    return backfill.backfill_id
+    instance: dg.DagsterInstance
+    user: str
 
+    def select(self, selection: str, among: Sequence[str]) -> list[str]:
+        """The assets, of some, that a selection in Dagster's syntax names. Raises UsageError where it names none of them."""
+        graph = reconstructable_job(CAPTIONS).get_definition().asset_layer.asset_graph
+        try:
+            keys = dg.AssetSelection.from_string(selection).resolve(graph)
+        except Exception as error:  # its parser raises its own kinds, and whatever follows from a wrong name
+            raise UsageError(f"selection {selection!r} is not understood: {error}") from error
+        names = {key.to_user_string() for key in keys}
+        if not names & set(among):
+            raise UsageError(f"selection {selection!r} names none of {', '.join(among)}")
+        return [name for name in among if name in names]
 
-def backfill_state(instance: dg.DagsterInstance, backfill_id: str) -> BackfillState:
-    backfill = instance.get_backfill(backfill_id)
-    assert backfill is not None
-    runs = instance.get_runs(dg.RunsFilter(tags={_BACKFILL_TAG: backfill_id}))
-    failed = {
-        run.tags.get("dagster/partition", "?"): run.run_id for run in runs if run.status is dg.DagsterRunStatus.FAILURE
-    }
-    return BackfillState(
-        backfill.status.value,
-        backfill.status in BULK_ACTION_TERMINAL_STATUSES,
-        backfill.status in (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED),
-        Counter(run.status.value for run in runs),
-        failed,
-        backfill.error.message.strip() if backfill.error else "",
-    )
+    def request(self, partitions: Mapping[str, Sequence[str]], concept_profile: str, fusion_profile: str) -> str:
+        """Asks Dagster's daemon for a backfill, one run a partition; its id.
 
+        Args:
+            partitions: for each asset the crawl partitions to materialise.
+        """
+        assets = [asset for asset in names_of(CRAWL_PARTITION) if asset in partitions]
+        config = engine_config(assets, concept_profile, fusion_profile)
+        count = len({key for keys in partitions.values() for key in keys})
+        subsets = {
+            dg.AssetKey(asset): crawl_partitions.subset_with_partition_keys(keys) for asset, keys in partitions.items()
+        }
+        backfill = PartitionBackfill.from_asset_graph_subset(
+            backfill_id=make_new_backfill_id(),
+            backfill_timestamp=time.time(),
+            tags={LAUNCHED_BY_TAG: self.user},
+            dynamic_partitions_store=self.instance,
+            asset_graph_subset=AssetGraphSubset(partitions_subsets_by_asset_key=subsets),
+            title=f"{', '.join(assets)} of {count} crawl partitions",
+            description=None,
+            run_config=ops_config(config),
+        )
+        self.instance.add_backfill(backfill)
+        return backfill.backfill_id
 
-def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
-    """Asks the daemon to cancel a backfill and its runs; a run that is cancelled cancels its Dask tasks."""
-    backfill = instance.get_backfill(backfill_id)
-    if backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
-        instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))
+    def state(self, backfill_id: str) -> BackfillState:
+        """How far it is now."""
+        backfill = self.instance.get_backfill(backfill_id)
+        assert backfill is not None
+        runs = self.instance.get_runs(dg.RunsFilter(tags={_BACKFILL_TAG: backfill_id}))
+        failed = {
+            run.tags.get("dagster/partition", "?"): run.run_id
+            for run in runs
+            if run.status is dg.DagsterRunStatus.FAILURE
+        }
+        return BackfillState(
+            backfill.status.value,
+            backfill.status in BULK_ACTION_TERMINAL_STATUSES,
+            backfill.status in (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED),
+            Counter(run.status.value for run in runs),
+            failed,
+            backfill.error.message.strip() if backfill.error else "",
+        )
 
+    def cancel(self, backfill_id: str) -> None:
+        """Asks the daemon to cancel a backfill and its runs; a run that is cancelled cancels its Dask tasks."""
+        backfill = self.instance.get_backfill(backfill_id)
+        if backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
+            self.instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))
 
-def daemon_runs(instance: dg.DagsterInstance) -> bool:
-    """Whether a daemon that launches backfills is alive on this instance.
+    def daemon_runs(self) -> bool:
+        """Whether a daemon that launches backfills is alive on this instance.
 
-    Dagster itself calls one healthy for half an hour after its last sign of life.
-    """
-    beat = instance.get_daemon_heartbeats().get(_BACKFILL_DAEMON)
-    return beat is not None and time.time() - beat.timestamp < _ALIVE_SECONDS
+        Dagster itself calls one healthy for half an hour after its last sign of life.
+        """
+        beat = self.instance.get_daemon_heartbeats().get(_BACKFILL_DAEMON)
+        return beat is not None and time.time() - beat.timestamp < _ALIVE_SECONDS
 
 
 def forget_daemon() -> None:

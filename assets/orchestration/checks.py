@@ -8,7 +8,7 @@ from deltalake import Schema as DeltaSchema
 from duckdb import DuckDBPyConnection
 
 from assets.orchestration.leaks import no_benchmark_leak
-from assets.shared.check_factory import Check, Finding, checks_of, described
+from assets.shared.check_factory import Check, CheckOutcome, checks_of, described
 from assets.shared.guards import guard_rates_in_band
 from assets.shared.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
@@ -23,7 +23,7 @@ _SHOWN = 5
 _IN_BAND = "Each guard's rate is within three sigmas of the last ten partitions of the same engine."
 
 
-def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """Every entry of the drop is a row, kept or rejected: by the drop's own record, else by the count of its reader."""
     drop, source = registered_drop(warehouse, key), latest(warehouse, "raw_crawl", key)
     entries = inspect_drop(drop.uri).entries if drop.state == "active" and drop.entries is not None else None
@@ -32,7 +32,7 @@ def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection,
     return _balance(entries, _count(connection, "raw_crawl", "crawl_partition = ?", key), "entries of the drop")
 
 
-def rows_balance_concept_captions(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def rows_balance_concept_captions(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """Every kept picture has one row of each engine."""
     pictures = _scalar(
         connection,
@@ -42,7 +42,7 @@ def rows_balance_concept_captions(warehouse: Warehouse, connection: DuckDBPyConn
     return _balance_by_engine(connection, "concept_captions", "image_sha256", pictures, "kept pictures", key)
 
 
-def rows_balance_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def rows_balance_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """Every kept sample has one row of each engine."""
     samples = _scalar(
         connection,
@@ -52,7 +52,7 @@ def rows_balance_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key
     return _balance_by_engine(connection, "vecap", "sample_id", samples, "kept samples", key)
 
 
-def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """Every kept sample of the set's crawl partitions stands in it once, kept or rejected."""
     source = latest(warehouse, "training_sets", key)
     inputs = source.inputs if source else {}
@@ -67,11 +67,11 @@ def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnect
     ).fetchone()
     assert samples
     assert rows
-    finding = _balance(samples[0], rows[0], "kept samples of its crawl partitions")
-    return Finding(finding.passed and rows[0] == rows[1] > 0, finding.says, finding.figures)
+    outcome = _balance(samples[0], rows[0], "kept samples of its crawl partitions")
+    return CheckOutcome(outcome.passed and rows[0] == rows[1] > 0, outcome.says, outcome.figures)
 
 
-def groups_are_of_kept_samples(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def groups_are_of_kept_samples(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """Each group has several samples, all of them kept, and is named by the smallest."""
     rows = connection.execute(
         "SELECT group_id FROM duplicates GROUP BY group_id HAVING count(*) < 2 OR min(sample_id) <> group_id "
@@ -83,11 +83,11 @@ def groups_are_of_kept_samples(warehouse: Warehouse, connection: DuckDBPyConnect
 def schema_is_as_declared(table: str) -> Check:
     """A check that the Delta table has the declared columns and types."""
 
-    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
         del connection, key
         spec, found = tables()[table], warehouse.open(tables()[table])
         if found is None:
-            return Finding(False, f"table {table} is not there", {})
+            return CheckOutcome(False, f"table {table} is not there", {})
         present = {field.name: field for field in DeltaSchema.from_arrow(spec.schema).fields}
         actual = {field.name: field for field in found.schema().fields}
         wrong = [
@@ -95,7 +95,7 @@ def schema_is_as_declared(table: str) -> Check:
         ]
         wrong += sorted(set(present) - set(actual))
         extra = sorted(set(actual) - set(present))
-        return Finding(
+        return CheckOutcome(
             not wrong and not extra,
             f"{len(present)} columns declared, {len(wrong)} differ, {len(extra)} unknown",
             {
@@ -110,7 +110,7 @@ def schema_is_as_declared(table: str) -> Check:
 def no_empty_text(table: str) -> Check:
     """A check that every kept row has a text with a letter or digit in it."""
 
-    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
         del warehouse
         rows = connection.execute(
             f"SELECT {tables()[table].keys[0]} FROM {table} WHERE crawl_partition = ? AND outcome = '{KEPT}' "  # noqa: S608
@@ -122,7 +122,7 @@ def no_empty_text(table: str) -> Check:
     return check
 
 
-def no_file_name_as_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def no_file_name_as_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """No VeCap is nothing but a file name."""
     rows = connection.execute(
         f"SELECT sample_id, text FROM vecap WHERE crawl_partition = ? AND outcome = '{KEPT}'",  # noqa: S608
@@ -131,7 +131,7 @@ def no_file_name_as_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, 
     return _none_of([row for row in rows if is_file_name(row[1] or "")], "captions are file names")
 
 
-def probabilities_sum_to_one(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def probabilities_sum_to_one(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """The probabilities of each kept sample of a set sum to 1, one for each text."""
     rows = connection.execute(
         "SELECT sample_id FROM training_sets WHERE recipe = ? AND outcome = 'kept' "
@@ -141,7 +141,7 @@ def probabilities_sum_to_one(warehouse: Warehouse, connection: DuckDBPyConnectio
     return _none_of(rows, "samples have probabilities that do not sum to 1")
 
 
-def scores_are_shares(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def scores_are_shares(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """Each score lies between 0 and 1, and recall does not fall as k grows."""
     rows = connection.execute(
         "SELECT checkpoint_id FROM (SELECT *, lag(value) OVER (PARTITION BY checkpoint_id, benchmark, benchmark_sha256, code_version, "
@@ -162,14 +162,14 @@ def _scalar(connection: DuckDBPyConnection, sql: str, key: str) -> int:
     return int(found[0])
 
 
-def _balance(rows_in: int, rows_out: int, what: str) -> Finding:
+def _balance(rows_in: int, rows_out: int, what: str) -> CheckOutcome:
     says = f"{rows_in} {what}, {rows_out} rows kept or rejected"
-    return Finding(rows_in == rows_out, says, {"rows_in": rows_in, "rows_out": rows_out})
+    return CheckOutcome(rows_in == rows_out, says, {"rows_in": rows_in, "rows_out": rows_out})
 
 
 def _balance_by_engine(
     connection: DuckDBPyConnection, table: str, column: str, rows_in: int, what: str, key: str
-) -> Finding:
+) -> CheckOutcome:
     """The newest materialisation's engine alone: others of the partition may be older than its raw crawl."""
     newest = latest(Asker(connection), table, key)
     engine_id = (newest.engine if newest else None) or ""
@@ -178,13 +178,13 @@ def _balance_by_engine(
         [key, engine_id],
     ).fetchone()
     assert rows is not None
-    finding = _balance(rows_in, rows[0], what)
-    return Finding(finding.passed and rows[0] == rows[1], finding.says, finding.figures)
+    outcome = _balance(rows_in, rows[0], what)
+    return CheckOutcome(outcome.passed and rows[0] == rows[1], outcome.says, outcome.figures)
 
 
-def _none_of(rows: list[tuple[object, ...]], what: str) -> Finding:
+def _none_of(rows: list[tuple[object, ...]], what: str) -> CheckOutcome:
     shown = ", ".join(str(row[0]) for row in rows[:_SHOWN])
-    return Finding(not rows, f"{len(rows)} {what}", {"rows": len(rows), **({"examples": shown} if rows else {})})
+    return CheckOutcome(not rows, f"{len(rows)} {what}", {"rows": len(rows), **({"examples": shown} if rows else {})})
 
 
 asset_checks: list[dg.AssetChecksDefinition] = [

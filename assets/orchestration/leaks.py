@@ -2,7 +2,7 @@
 
 from duckdb import DuckDBPyConnection
 
-from assets.shared.check_factory import Finding
+from assets.shared.check_factory import CheckOutcome
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.policy import crawl_policy
@@ -14,7 +14,7 @@ from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-def no_benchmark_leak(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def no_benchmark_leak(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
     """None of the recipe's benchmarks has a picture that the training set has too, the same or nearly."""
     del connection
 
@@ -24,7 +24,7 @@ def no_benchmark_leak(warehouse: Warehouse, connection: DuckDBPyConnection, key:
     try:
         folders = benchmark_folders(settings.benchmarks, recipe.benchmarks)
     except UsageError:
-        return Finding(True, "there are no benchmarks yet", {"benchmarks": 0})
+        return CheckOutcome(True, "there are no benchmarks yet", {"benchmarks": 0})
     set_version = version_of(source.inputs) if source else ""
     distance = crawl_policy(settings).near_duplicate_distance
     figures: dict[str, int | str] = {"benchmarks": len(folders)}
@@ -43,4 +43,4 @@ def no_benchmark_leak(warehouse: Warehouse, connection: DuckDBPyConnection, key:
         if leaks
         else "no picture is in a benchmark too"
     )
-    return Finding(not leaks, says, figures)
+    return CheckOutcome(not leaks, says, figures)

@@ -168,12 +168,3 @@ def _time(seconds: float | None) -> datetime | None:
 @dg.job(name=PRUNE, description="Removes old runs, earlier contents, orphans and scratch, by stated retention.")
 def prune() -> None:
     prune_op()
-
-
-prune_schedule = dg.ScheduleDefinition(
-    name="prune_weekly",
-    job=prune,
-    cron_schedule="30 3 * * 0",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Once a week, with the retention that the job has by default. Off until somebody turns it on.",
-)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from assets.configuration import configuration_versions
 from assets.orchestration.jobs import CONFIGURATION
 from assets.orchestration.landing import landing_sensor
 from assets.shared.automation import automation_sensor
 from assets.shared.partitions import recipe_partitions
 from resources.home import HomeResource
 from veclip_pipelines.config.recipe import recipe_catalogue
+from veclip_pipelines.engines.file_versions import configuration_versions
 from veclip_pipelines.stages import RECIPE
 
 AssetPath = tuple[str, ...]

@@ -85,15 +85,3 @@ def take_down() -> None:
 )
 def finish_takedowns() -> None:
     finish_takedowns_op()
-
-
-takedown_jobs = [take_down, finish_takedowns]
-takedown_schedules = [
-    dg.ScheduleDefinition(
-        name="finish_takedowns_daily",
-        job=finish_takedowns,
-        cron_schedule="30 2 * * *",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Once a day: opt-outs become takedowns, and earlier contents go when their time has come.",
-    )
-]

@@ -13,7 +13,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckOutcome:
     """What a check saw: whether all is well, one sentence, and figures. Keys of rows, never a stranger's text."""
 
     passed: bool
@@ -21,7 +21,7 @@ class Finding:
     figures: dict[str, int | str]
 
 
-Check = Callable[[Warehouse, DuckDBPyConnection, str], Finding]
+Check = Callable[[Warehouse, DuckDBPyConnection, str], CheckOutcome]
 
 
 def checks_of(
@@ -49,14 +49,14 @@ def checks_of(
         with duckdb.connection() as connection:
             for key in context.selected_asset_check_keys:
                 check, blocking = checks[key.name]
-                finding = check(warehouse, connection, context.partition_key if partitions else "all")
+                outcome = check(warehouse, connection, context.partition_key if partitions else "all")
                 yield dg.AssetCheckResult(
                     asset_key=key.asset_key,
                     check_name=key.name,
-                    passed=finding.passed,
+                    passed=outcome.passed,
                     severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-                    description=finding.says,
-                    metadata=dict(finding.figures),
+                    description=outcome.says,
+                    metadata=dict(outcome.figures),
                 )
 
     return run_checks

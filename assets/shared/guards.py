@@ -5,7 +5,7 @@ import json
 import dagster as dg
 from duckdb import DuckDBPyConnection
 
-from assets.shared.check_factory import Check, Finding
+from assets.shared.check_factory import Check, CheckOutcome
 from assets.shared.materialisation import preview
 from veclip_pipelines.captioning.guard_rates import GuardCounts, bands, earlier_counts
 from veclip_pipelines.config.settings import Settings
@@ -31,11 +31,11 @@ def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> dict[
 def guard_rates_in_band(asset: str) -> Check:
     """A check that the newest materialisation's guard rates are those of the last ten partitions."""
 
-    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
         del connection
         newest = latest(warehouse, asset, key)
         if newest is None or not newest.guards:
-            return Finding(True, "no rates are noted for this partition", {})
+            return CheckOutcome(True, "no rates are noted for this partition", {})
         counts = json.loads(newest.guards)
         earlier = earlier_counts(warehouse, asset, key, newest.engine or "")
         found = bands(GuardCounts(key, counts["rows"], counts["faults"]), earlier)
@@ -47,6 +47,6 @@ def guard_rates_in_band(asset: str) -> Check:
         if not found:
             says = f"{len(earlier)} earlier partitions of this engine: too few, or no guard ever objected"
         figures: dict[str, int | str] = {"earlier_partitions": len(earlier), "outside": len(outside)}
-        return Finding(not outside, says or f"{len(found)} rates are where they were", figures)
+        return CheckOutcome(not outside, says or f"{len(found)} rates are where they were", figures)
 
     return check

@@ -25,6 +25,13 @@ def test_definitions_load_and_validate() -> None:
         "prune",
         "configuration", "captions", "models",
     }  # fmt: skip
+    assert {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()} == {
+        *SIX, "duplicates", "scoreboard", "audit", "experiment_data", "experiment_report", "recipes",
+        "concept_prompts", "concept_profiles", "fusion_prompts", "fusion_profiles",
+    }  # fmt: skip
+    assert {schedule.name for schedule in defs.schedules or []} == {
+        "finish_takedowns_daily", "audit_daily", "prune_weekly",
+    }  # fmt: skip
     assert {sensor.name for sensor in defs.sensors or []} == {"configuration_sensor", "landing_sensor", "carry_on"}
 
 

@@ -104,7 +104,7 @@ def test_two_rival_first_materialisations_neither_double_nor_lose_a_row(cluster:
     """The case in which Delta doubles rows: both create the same new partition."""
     rival = (
         "import sys; from veclip_pipelines.commands import context; "
-        "done = context.launcher().index(sys.argv[1], [], lambda seen: None); print(done.success, done.error)"
+        "done = context.launcher().crawl.index(sys.argv[1], [], lambda seen: None); print(done.success, done.error)"
     )
     for number in range(3):
         key = f"crawl-{number}"

@@ -93,6 +93,18 @@ def fuse_partition(
     return run_stage(work, runner, properties=properties, report=report)
 
 
+def kept_by_route(warehouse: Warehouse, crawl_partition: str, engine_id: str) -> dict[str, int]:
+    """Kept VeCap of a partition by how it came about, with what the engine's own text was given up for; the most frequent first."""
+    rows = read_rows(
+        warehouse,
+        "SELECT route || CASE WHEN reason IS NULL THEN '' ELSE ' after ' || reason END AS route, count(*) AS n FROM vecap "
+        "WHERE crawl_partition = ? AND engine_id = ? AND outcome = 'kept' GROUP BY 1 ORDER BY 2 DESC, 1",
+        [crawl_partition, engine_id],
+        tables=["vecap"],
+    )
+    return {row["route"]: row["n"] for row in rows}
+
+
 def fuse_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:
     """Fuses the units of one batch."""
     kind = KINDS[spec.profile.kind]

@@ -30,7 +30,7 @@ def audit(
         rebuild=rebuild,
         seed=seed,
         shards=settings.shards,
-        materialised=launcher.materialised(),
+        materialised=launcher.upkeep.materialised(),
     )
     stale = launcher.stale.of_what_was_made()
     if as_json:

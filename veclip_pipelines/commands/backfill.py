@@ -60,9 +60,9 @@ def backfill(
     if not yes and not typer.confirm("Start it?"):
         raise UsageError("not started")
     if any(stage.name in todo for stage in caption_stages()):
-        launcher.check_engines(concept_engine, fusion_engine)
-    with daemon(context.settings(), running=launcher.daemon_runs()):
-        state = _follow(launcher, launcher.backfill(todo, concept_engine, fusion_engine))
+        launcher.configuration.check_engines(concept_engine, fusion_engine)
+    with daemon(context.settings(), running=launcher.backfills.daemon_runs()):
+        state = _follow(launcher, launcher.backfills.request(todo, concept_engine, fusion_engine))
     if not state.success:
         raise VeclipError(_failure(state))
     say(f"done: {sum(state.runs.values())} runs")
@@ -70,7 +70,7 @@ def backfill(
 
 
 def _chosen(launcher: Launcher, patterns: Sequence[str] | None) -> list[str]:
-    known: list[str] = launcher.crawl_partitions()
+    known: list[str] = launcher.crawl.partitions()
     if not known:
         raise UsageError("no crawl drop is registered yet. Register one with: veclip crawl add DIR")
     if not patterns:
@@ -83,7 +83,7 @@ def _chosen(launcher: Launcher, patterns: Sequence[str] | None) -> list[str]:
 
 def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, fusion: str) -> dict[str, list[str]]:
     """For each selected asset the partitions in which it is stale."""
-    selected = launcher.select(select, names_of(CRAWL_PARTITION))
+    selected = launcher.backfills.select(select, names_of(CRAWL_PARTITION))
     todo: dict[str, list[str]] = {}
     for key, stale in launcher.stale.captions_of(keys, concept, fusion).items():
         for asset in stale:
@@ -128,15 +128,15 @@ def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
     started = time.monotonic()
     while True:
         try:
-            state = launcher.backfill_state(backfill_id)
+            state = launcher.backfills.state(backfill_id)
             line = ", ".join(f"{count} {status.lower()}" for status, count in sorted(state.runs.items()))
             if line and line != said:
                 say(f"runs: {line}")
                 said = line
             if state.ended:
                 return state
-            if not state.runs and time.monotonic() - started > _START_SECONDS and not launcher.daemon_runs():
-                launcher.cancel_backfill(backfill_id)
+            if not state.runs and time.monotonic() - started > _START_SECONDS and not launcher.backfills.daemon_runs():
+                launcher.backfills.cancel(backfill_id)
                 raise VeclipError("no Dagster daemon works on the backfill: it was ended meanwhile. Run it again.")
             time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
@@ -144,7 +144,7 @@ def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
                 raise
             cancelling = True
             say("cancelling; once more Ctrl-C leaves it to the daemon")
-            launcher.cancel_backfill(backfill_id)
+            launcher.backfills.cancel(backfill_id)
 
 
 def _failure(state: BackfillState) -> str:

@@ -19,7 +19,8 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from assets.orchestration.launching import RunDone, StepSeen
+    from assets.orchestration.job_runs import RunDone
+    from assets.shared.run_log import StepSeen
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -15,7 +15,8 @@ from veclip_pipelines.export.rows import note_page
 from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from assets.orchestration.launching import Launcher, RunDone
+    from assets.orchestration.job_runs import RunDone
+    from assets.orchestration.launching import Launcher
 
 
 def settings() -> Settings:

@@ -38,7 +38,7 @@ def add(
     check_new(context.warehouse(), drop, key, replace=replace)
     with ProgressBoard() as board:
         watch = board.add(f"registering {key}", 1)
-        done = context.launcher().register(drop.uri, key, replace=replace, watch=watch)
+        done = context.launcher().crawl.register(drop.uri, key, replace=replace, watch=watch)
     context.require_success(done)
     say(f"{key}: {_entries(drop.entries)} in {len(drop.sources)} sources of {drop.uri} ({drop.format})")
     say(f"next: veclip materialize --partition {key}")
@@ -117,7 +117,7 @@ def retry(
     failed = []
     with ProgressBoard() as board:
         for key, rows in counts.items():
-            done = launcher.index(key, reason, board.add(f"trying {rows} rows of {key} again", 2))
+            done = launcher.crawl.index(key, reason, board.add(f"trying {rows} rows of {key} again", 2))
             if not done.success:
                 failed.append(f"{key}: {describe_failure(done)}")
     if failed:
@@ -148,7 +148,7 @@ def rollback(
 ) -> None:
     """Put a crawl partition and its captions back to an earlier content, and pin it there."""
     with ProgressBoard() as board:
-        done = context.launcher().roll_back(partition, to, board.add(f"rolling back {partition}", 1))
+        done = context.launcher().crawl.roll_back(partition, to, board.add(f"rolling back {partition}", 1))
     context.require_success(done)
     say(f"{partition} is as it was, and pinned: veclip crawl add DIR --partition {partition} takes its folder in again")
 
@@ -162,7 +162,7 @@ def retire(
     if not yes and not typer.confirm(f"Take {partition} out of raw_crawl and of all captions?"):
         raise UsageError("nothing was changed")
     with ProgressBoard() as board:
-        done = context.launcher().retire(partition, board.add(f"retiring {partition}", 1))
+        done = context.launcher().crawl.retire(partition, board.add(f"retiring {partition}", 1))
     context.require_success(done)
     say(f"{partition} is retired; training sets that have it are stale now: veclip materialize --recipe NAME")
 

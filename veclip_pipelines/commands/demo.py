@@ -40,10 +40,10 @@ def demo() -> None:
             if registered_partition(drop) is None:
                 with ProgressBoard() as board:
                     watch = board.add(f"registering {drop.name}", 1)
-                    done = launcher.register(str(drop), drop.name, replace=False, watch=watch)
+                    done = launcher.crawl.register(str(drop), drop.name, replace=False, watch=watch)
                 context.require_success(done)
                 registered += 1
-        launcher.crawl_partitions()
+        launcher.crawl.partitions()
         partitions = [key for drop in drops if (key := registered_partition(drop))]
         ran = registered + bring_up_to_date(launcher, partitions, RECIPES, "tagger", "smollm2-fusion")
     finally:

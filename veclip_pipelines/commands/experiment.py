@@ -29,7 +29,9 @@ def experiment(
     launcher, settings = context.launcher(), context.settings()
     plan = Plan.small() if small else Plan()
     with ProgressBoard() as board:
-        context.require_success(launcher.experiment("experiment_data", board.add("drawing scenes", 1), small=small))
+        context.require_success(
+            launcher.materialise.experiment("experiment_data", board.add("drawing scenes", 1), small=small)
+        )
     had_cluster = running_cluster(settings) is not None
     try:
         cluster = cluster_up(settings)
@@ -39,7 +41,7 @@ def experiment(
             if registered_partition(drop) is None:
                 with ProgressBoard() as board:
                     watch = board.add(f"registering {drop.name}", 1)
-                    context.require_success(launcher.register(str(drop), drop.name, replace=False, watch=watch))
+                    context.require_success(launcher.crawl.register(str(drop), drop.name, replace=False, watch=watch))
             key = registered_partition(drop)
             assert key is not None
             if drop.name != OF_CAPTIONER:
@@ -47,15 +49,17 @@ def experiment(
             elif launcher.stale.raw_crawl(key):
                 # Only its own texts are wanted: nobody captions what the captioner was taught on.
                 with ProgressBoard() as board:
-                    context.require_success(launcher.index(key, [], board.add(f"crawl partition {key}", 2)))
-        launcher.crawl_partitions()
+                    context.require_success(launcher.crawl.index(key, [], board.add(f"crawl partition {key}", 2)))
+        launcher.crawl.partitions()
         runs = [run.recipe for run in plan.runs()]
         ran = bring_up_to_date(launcher, partitions, runs, CAPTIONER, FUSION)
     finally:
         if not had_cluster:
             cluster_down(settings)
     with ProgressBoard() as board:
-        context.require_success(launcher.experiment("experiment_report", board.add("report", 1), small=small))
+        context.require_success(
+            launcher.materialise.experiment("experiment_report", board.add("report", 1), small=small)
+        )
     folder = report_folder(settings)
     out.print((folder / REPORT).read_text("utf-8"), markup=False, soft_wrap=True)
     say(f"{ran} runs in {time.monotonic() - started:.0f} s. Report, plot and figures: {folder}")

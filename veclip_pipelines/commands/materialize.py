@@ -17,7 +17,8 @@ from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.stages import STAGES
 
 if TYPE_CHECKING:
-    from assets.orchestration.launching import Launcher, RunDone
+    from assets.orchestration.job_runs import RunDone
+    from assets.orchestration.launching import Launcher
 
 ConceptEngine = Annotated[
     str, typer.Option(envvar="VECLIP_CONCEPT_ENGINE", help="Engine profile for concept captions.")
@@ -59,7 +60,7 @@ def materialize(
 
 def chosen_partitions(launcher: Launcher, named: Sequence[str] | None, *, only_recipes: bool = False) -> list[str]:
     """The crawl partitions that were asked for. Raises UsageError for one that is not registered."""
-    known = launcher.crawl_partitions()
+    known = launcher.crawl.partitions()
     if unknown := set(named or ()) - set(known):
         raise UsageError(
             f"no crawl partition named {', '.join(sorted(unknown))}. Registered: {', '.join(known) or 'none'}. "
@@ -106,9 +107,9 @@ def bring_up_to_date(
     """
     # Before anything is launched: an unknown profile or a missing model is wrong use, not a failed run.
     if partitions:
-        launcher.check_engines(concept, fusion)
+        launcher.configuration.check_engines(concept, fusion)
     with ProgressBoard() as board:
-        noted = launcher.note_configuration(partial(board.add, "noting prompts and engine profiles"))
+        noted = launcher.configuration.note_changes(partial(board.add, "noting prompts and engine profiles"))
         context.require_success(noted)
         done: dict[str, RunDone] = {}
         # One after the other: two execute_job in threads of one process deadlock in Dagster's logging (tried).
@@ -116,15 +117,15 @@ def bring_up_to_date(
             # Again: another may have made it meanwhile.
             if stale := launcher.stale.captions(key, concept, fusion):
                 watch = board.add(f"crawl partition {key}", _steps(stale))
-                done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, watch)
+                done[f"crawl partition {key}"] = launcher.materialise.captions(key, stale, concept, fusion, watch)
         if partitions and launcher.stale.duplicates():
-            done["duplicates"] = launcher.duplicates(board.add("duplicates", _steps(["duplicates"])))
+            done["duplicates"] = launcher.crawl.find_duplicates(board.add("duplicates", _steps(["duplicates"])))
         for name in recipes:
             if stale := launcher.stale.models(name):
                 watch = board.add(f"recipe {name}", _steps(stale))
-                done[f"recipe {name}"] = launcher.models(name, stale, watch)
+                done[f"recipe {name}"] = launcher.materialise.models(name, stale, watch)
         if any(what.startswith("recipe ") and run.success for what, run in done.items()):
-            done["scoreboard"] = launcher.scoreboard(board.add("scoreboard", _steps(["scoreboard"])))
+            done["scoreboard"] = launcher.materialise.scoreboard(board.add("scoreboard", _steps(["scoreboard"])))
     if failed := {what: run for what, run in done.items() if not run.success}:
         faults = "\n".join(f"{what}: {describe_failure(run)}" for what, run in failed.items())
         raise VeclipError(f"{len(failed)} of {len(done)} runs failed.\n{faults}")

@@ -31,7 +31,7 @@ def prune(
     """Remove old runs (written down first), replaced contents, orphans and scratch. What a training set pins stays."""
     launcher = context.launcher()
     retention = Retention(runs_days, earlier_days, scratch_hours)
-    found = launcher.prunable(retention)
+    found = launcher.upkeep.prunable(retention)
     if as_json:
         print_json([vars(one) for one in found])
     else:
@@ -43,7 +43,7 @@ def prune(
     if not yes and not typer.confirm(f"Remove these {len(found)}?", err=as_json):
         raise UsageError("nothing was changed")
     with ProgressBoard(err if as_json else out) as board:
-        done = launcher.prune(retention, board.add("pruning", 1))
+        done = launcher.upkeep.prune(retention, board.add("pruning", 1))
     context.require_success(done)
     if not as_json:
         say("pruned")

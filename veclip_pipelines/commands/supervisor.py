@@ -47,7 +47,8 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
     Raises:
         UsageError: a port is taken. VeclipError: a service did not come up, or ended.
     """
-    from assets.orchestration.launching import forget_daemon, prepare_dagster_home
+    from assets.orchestration.backfills import forget_daemon
+    from assets.orchestration.launching import prepare_dagster_home
 
     dagster_port, mlflow_port = dagster_port or _free_port(), mlflow_port or _free_port()
     settings = _addressed(settings, dagster_port, mlflow_port)
@@ -89,7 +90,7 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
 @contextlib.contextmanager
 def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
     """Dagster's daemon while a command needs it, unless one runs already; with the Dask cluster that its runs work on."""
-    from assets.orchestration.launching import forget_daemon
+    from assets.orchestration.backfills import forget_daemon
 
     had_cluster = running_cluster(settings) is not None
     processes: list[psutil.Process] = []

@@ -69,7 +69,7 @@ def apply(
         say(f"takedown {takedown.takedown_id}: {hidden} samples are hidden from all readers")
     with ProgressBoard(err if as_json else out) as board:
         watch = board.add(f"taking down {takedown.takedown_id}", 1)
-        done = context.launcher().take_down(takedown.takedown_id, watch)
+        done = context.launcher().takedowns.carry_out(takedown.takedown_id, watch)
     context.require_success(done)
     _tell(report_of(warehouse, takedown), as_json)
 
@@ -132,7 +132,7 @@ def verify(
     takedown = find_takedown(warehouse, takedown_id) if takedown_id else None
     if takedown_id and takedown is None:
         raise UsageError(f"there is no takedown {takedown_id!r}: veclip takedown list")
-    databases = context.launcher().databases()
+    databases = context.launcher().takedowns.databases()
     found = search(warehouse, context.settings(), takedown.takedown_id if takedown else None, databases=databases)
     if as_json:
         print_json(dataclasses.asdict(found))
@@ -156,7 +156,7 @@ def verify(
 def finish() -> None:
     """Make takedowns of opt-outs, finish what was killed, and remove earlier contents whose time has come."""
     with ProgressBoard() as board:
-        done = context.launcher().finish_takedowns(board.add("finishing takedowns", 1))
+        done = context.launcher().takedowns.finish(board.add("finishing takedowns", 1))
     context.require_success(done)
     say("all takedowns are done as far as they can be now")
 

@@ -8,12 +8,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from veclip_pipelines.media.storage import put_text
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -153,6 +155,11 @@ def page(ours: Sequence[Row], paper: Sequence[Row]) -> str:
         f"{_html_table(ours)}<h2>The paper</h2><p>VeCLIP, arXiv 2310.07699, as released; not measured here.</p>{_html_table(paper)}"
         "</body></html>"
     )
+
+
+def write_page(target: Path, ours: Sequence[Row], paper: Sequence[Row]) -> None:
+    """Writes :func:`page` to a file: a reader sees the page before or the page after."""
+    put_text(target, page(ours, paper))
 
 
 def _html_table(rows: Sequence[Row]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dagster as dg
 import yaml
 
-from assets.configuration import configuration_versions
 from assets.orchestration.sensors import ConfigurationChanges, configuration_changes, configuration_sensor
 from resources.home import HomeResource
 from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.engines.file_versions import configuration_versions
 from veclip_pipelines.engines.prompts import prompt_catalogue
 
 A, B = ("prompts", "a"), ("prompts", "b")
