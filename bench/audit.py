@@ -16,7 +16,8 @@ from bench.trace import ENGINE, add_partition
 from veclip_pipelines.audit.audit_runs import CODE, Materialised
 from veclip_pipelines.audit.auditing import audit
 from veclip_pipelines.config.recipe import Recipe, TextSource
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import input_versions, make_training_set
 from veclip_pipelines.tables.commit import append_new, files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, content_version

@@ -16,7 +16,8 @@ from training_jobs import RECIPE
 from veclip_pipelines.config.recipe import Recipe, TrainingSettings
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.duplicates import find_duplicates
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import input_versions, make_training_set
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, record

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from veclip_pipelines.captioning.asking import ask
+from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.guards import Case, first_fault
 from veclip_pipelines.captioning.picture_batches import PictureReader
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.results import Caption
-from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage import StageResult, run_stage
 from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText
@@ -47,11 +48,11 @@ def caption_partition(
     report: Report = no_report,
 ) -> StageResult:
     """Captions each kept picture of a crawl partition once, however often the partition has it."""
-    work = Work(
+    step = CaptioningStep(
         warehouse, CONCEPT_CAPTIONS, engine, crawl_partition, _UNITS, {"partition": crawl_partition}, ("raw_crawl",),
         describe_units, {},
     )  # fmt: skip
-    return run_stage(work, runner, properties=properties, report=report)
+    return run_stage(step, runner, properties=properties, report=report)
 
 
 def describe_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from veclip_pipelines.captioning.asking import ask
+from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.guards import Case, first_fault
 from veclip_pipelines.captioning.picture_batches import PictureReader
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.relatedness import UNRELATED, unrelated_pairs
 from veclip_pipelines.captioning.results import Caption
-from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage import StageResult, run_stage
 from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText, TextBatch
@@ -88,8 +89,8 @@ def fuse_partition(
         parameters["source"] = concept_engine.engine_id
         tables = ("raw_crawl", "concept_captions")
     columns = {"concept_engine_id": concept_engine.engine_id if concept_engine else None}
-    work = Work(warehouse, VECAP, engine, crawl_partition, units, parameters, tables, fuse_units, columns)
-    return run_stage(work, runner, properties=properties, report=report)
+    step = CaptioningStep(warehouse, VECAP, engine, crawl_partition, units, parameters, tables, fuse_units, columns)
+    return run_stage(step, runner, properties=properties, report=report)
 
 
 def fuse_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.results import Caption
-from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage import StageResult, run_stage
 from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.identity import EngineSpec
@@ -47,11 +48,11 @@ def import_partition(
     """
     parameters = {"column": engine.profile.caption_column, "partition": crawl_partition}
     columns = {"concept_engine_id": None} if spec is VECAP else {}
-    work = Work(
+    step = CaptioningStep(
         warehouse, spec, engine, crawl_partition, _UNITS.format(key=spec.keys[0]), parameters, ("raw_crawl",), import_units,
         columns,
     )  # fmt: skip
-    return run_stage(work, runner, properties=properties, report=report)
+    return run_stage(step, runner, properties=properties, report=report)
 
 
 def import_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:

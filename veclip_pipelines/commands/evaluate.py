@@ -12,7 +12,8 @@ from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.compute.cluster import running_cluster
 from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, open_benchmark
+from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark
+from veclip_pipelines.evaluation.benchmarks import open_benchmark
 from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
 from veclip_pipelines.evaluation.scoring import score
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veclip_pipelines.compute.fanout import Runner, stop_if_cancelled
-from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, ZeroShotBenchmark
+from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark, ZeroShotBenchmark
 from veclip_pipelines.evaluation.intervals import Estimate, mean_per_class, share_of
 from veclip_pipelines.evaluation.models import Embeddings, ModelSource, ScoredModel, load_model
 from veclip_pipelines.media.pictures import decode

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from veclip_pipelines.media.uids import read_uids
 from veclip_pipelines.mixing.conditions import all_of, clauses_of, filter_clauses, first_fault, score_sql
+from veclip_pipelines.mixing.mix import ResolvedPart, ResolvedText
 from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
-
-if TYPE_CHECKING:
-    from veclip_pipelines.mixing.training_set import ResolvedPart, ResolvedText
 
 _TABLES = {"vecap": ("vecap", "sample_id"), "concept_caption": ("concept_captions", "image_sha256")}
 #: A sample's uid in DataComp: a column of its own, or its key.

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from veclip_pipelines.lineage.graph import Graph, Subject, lineage_graph
-from veclip_pipelines.mixing.training_set import Mix, ResolvedPart
+from veclip_pipelines.mixing.mix import Mix, ResolvedPart
 from veclip_pipelines.tables.pins import SetPins, connect_pinned, read_pins
 from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.shared_columns import KEPT

@@ -13,16 +13,8 @@ import pytest
 from veclip_pipelines.config.recipe import MAIN, Recipe
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.uids import read_uids, write_uids
-from veclip_pipelines.mixing.training_set import (
-    Mix,
-    ResolvedText,
-    TrainingSet,
-    input_versions,
-    make_training_set,
-    rebuild,
-    resolve_mix,
-    set_version_of,
-)
+from veclip_pipelines.mixing.mix import Mix, ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import TrainingSet, input_versions, make_training_set, rebuild, set_version_of
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.pins import pinned_files, read_pins
