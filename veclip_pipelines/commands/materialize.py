@@ -27,7 +27,7 @@ _CHECKED = {"raw_crawl", "duplicates", "concept_captions", "vecap", "training_se
 
 
 @dataclass(frozen=True)
-class Work:
+class StaleAssets:
     """What there is to do for one crawl partition or recipe: the stale assets, in order."""
 
     key: str
@@ -86,12 +86,12 @@ def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False
 
 def plan(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
-) -> list[Work]:
+) -> list[StaleAssets]:
     """What is stale now. A recipe counts as stale where a table that its set is made from is about to change."""
     stale = launcher.stale.captions_of(partitions, concept, fusion) if partitions else {}
-    work = [Work(key, False, tuple(assets)) for key, assets in stale.items()]
+    work = [StaleAssets(key, False, tuple(assets)) for key, assets in stale.items()]
     changing = {asset for item in work for asset in item.assets}
-    work += [Work(name, True, tuple(launcher.stale.models(name, changing=changing))) for name in recipes]
+    work += [StaleAssets(name, True, tuple(launcher.stale.models(name, changing=changing))) for name in recipes]
     return [item for item in work if item.assets]
 
 
@@ -137,7 +137,7 @@ def _steps(assets: Sequence[str]) -> int:
     return len(assets) + len(_CHECKED & set(assets)) + int("training_sets" in assets)
 
 
-def _print_plan(work: Sequence[Work], as_json: bool) -> None:
+def _print_plan(work: Sequence[StaleAssets], as_json: bool) -> None:
     if as_json:
         return print_json(
             [

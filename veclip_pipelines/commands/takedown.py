@@ -13,8 +13,7 @@ from veclip_pipelines.commands.console import ProgressBoard, err, out, print_jso
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.takedown.consequences import Report, report_of
 from veclip_pipelines.takedown.matches import Match, find_matches
-from veclip_pipelines.takedown.opt_outs import KEEP_DAYS
-from veclip_pipelines.takedown.register import find_takedown, list_takedowns, register
+from veclip_pipelines.takedown.register import KEEP_DAYS, find_takedown, list_takedowns, register
 from veclip_pipelines.takedown.requests import MOST_NEAR, NEAR, read_requests
 from veclip_pipelines.takedown.verification import verify as search
 

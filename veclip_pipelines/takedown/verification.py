@@ -25,7 +25,7 @@ from veclip_pipelines.takedown.content_search import Hit, Searched
 from veclip_pipelines.takedown.requests import NEAR
 from veclip_pipelines.takedown.table_rewrites import CONTENT
 from veclip_pipelines.takedown.text_fingerprints import Wanted
-from veclip_pipelines.takedown.tracked import search_server
+from veclip_pipelines.takedown.tracking_search import search_server
 
 _TEXTS = {
     "raw_crawl": "SELECT unnest([alt_text, alt_text_raw] || list_transform(coalesce(captions, []), lambda c: c.text)) AS t FROM raw_crawl",
