@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from bench.outcome import Result
 from bench.trace import ENGINE, add_partition
-from veclip_pipelines.audit.audit_runs import CODE, Materialised
 from veclip_pipelines.audit.auditing import audit
+from veclip_pipelines.audit.record_checks import CODE, Materialised
 from veclip_pipelines.config.recipe import Recipe, TextSource
 from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
 from veclip_pipelines.mixing.training_set import input_versions, make_training_set

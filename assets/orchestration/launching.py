@@ -39,7 +39,7 @@ from assets.shared.partitions import CRAWL, CRAWL_ASSETS, RECIPE
 from assets.shared.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, launch_token
 from assets.warehouse_audit import materialised
 from resources.home import HomeResource
-from veclip_pipelines.audit.audit_runs import Materialised
+from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import list_drops

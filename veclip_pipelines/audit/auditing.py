@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from veclip_pipelines.audit.audit_files import check_checkpoints, check_files, check_orphans, check_pins
-from veclip_pipelines.audit.audit_rows import check_sample
-from veclip_pipelines.audit.audit_runs import Materialised, check_materialisations
-from veclip_pipelines.audit.audit_takedowns import check_takedowns
 from veclip_pipelines.audit.audited import Audited, Finding
+from veclip_pipelines.audit.file_checks import check_checkpoints, check_files, check_orphans, check_pins
+from veclip_pipelines.audit.record_checks import Materialised, check_materialisations, check_sample, check_takedowns
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.warehouse import Warehouse
 

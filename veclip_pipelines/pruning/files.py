@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 import pyarrow.fs as pafs
 
-from veclip_pipelines.audit.audit_files import orphan_tars
+from veclip_pipelines.audit.file_checks import orphan_tars
 from veclip_pipelines.captioning.plan import FOLDER as PLANS
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.media.storage import remove
