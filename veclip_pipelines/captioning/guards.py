@@ -12,9 +12,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from veclip_pipelines.captioning.instructions import instruction_of
-from veclip_pipelines.captioning.scripts import is_garbled
-from veclip_pipelines.captioning.words import FUNCTION_WORDS, content_stems, numbers_of, stem, words
+from veclip_pipelines.captioning.words import (
+    FUNCTION_WORDS,
+    content_stems,
+    instruction_of,
+    is_garbled,
+    numbers_of,
+    stem,
+    words,
+)
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.profiles import GuardPolicy
 from veclip_pipelines.engines.prompts import Prompt

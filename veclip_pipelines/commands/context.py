@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from veclip_pipelines.commands.console import describe_failure
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.export.rows import note_page
+from veclip_pipelines.export.exported_samples import note_page
 from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:

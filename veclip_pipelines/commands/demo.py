@@ -16,7 +16,7 @@ from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_c
 from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
 from veclip_pipelines.engines.install import install_demo_models
 from veclip_pipelines.evaluation.scoreboard import newest_scores
-from veclip_pipelines.serving.samples import kept_samples, partition_counts
+from veclip_pipelines.serving.shown_samples import kept_samples, partition_counts
 from veclip_pipelines.tables.query import read_rows
 
 RECIPES = ("alttext", "vecap", "mixed")

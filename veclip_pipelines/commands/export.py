@@ -12,7 +12,7 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import note_export
+from veclip_pipelines.export.exported_samples import note_export
 from veclip_pipelines.tables.query import read_rows
 
 

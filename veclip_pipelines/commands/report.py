@@ -41,7 +41,7 @@ def report(
     subject = find_subject(warehouse, what)
     card = data_card(warehouse, subject, samples=samples if html or as_json else 0)
     if html is not None:
-        from veclip_pipelines.serving.report_page import report_page
+        from veclip_pipelines.serving.standalone_pages import report_page
 
         target = context.write_page(html, report_page(warehouse, card), subject.recipe, subject.set_version)
         if not as_json:
@@ -67,7 +67,7 @@ def _croissant(warehouse: Warehouse, card: Card) -> str:
 
 def _log(warehouse: Warehouse, card: Card) -> None:
     """Into the MLflow run of each checkpoint, without samples: artifacts are copied about, and no takedown reaches all copies."""
-    from veclip_pipelines.serving.report_page import report_page
+    from veclip_pipelines.serving.standalone_pages import report_page
 
     if not card.graph.checkpoints:
         raise UsageError(f"nothing was trained on {card.subject.name} yet: there is no MLflow run to keep it beside")

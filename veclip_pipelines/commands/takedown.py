@@ -115,7 +115,7 @@ def report(
         raise UsageError(f"there is no takedown {takedown_id!r}: veclip takedown list")
     found = report_of(warehouse, takedown)
     if html is not None:
-        from veclip_pipelines.serving.takedown_page import takedown_page
+        from veclip_pipelines.serving.standalone_pages import takedown_page
 
         html.write_text(takedown_page(found), "utf-8")
     _tell(found, as_json)

@@ -36,7 +36,7 @@ def trace(
     question = understand(warehouse, what, kind)
     found = follow(warehouse, question, limit=limit)
     if html is not None:
-        from veclip_pipelines.serving.trace_page import standalone_page
+        from veclip_pipelines.serving.standalone_pages import standalone_page
 
         context.write_page(html, standalone_page(warehouse, found))
     if as_json_:

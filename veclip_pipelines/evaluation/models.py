@@ -163,7 +163,7 @@ def _tokenizer(source: ModelSource, path: Path, default: str | None) -> Any:
     from transformers import AutoTokenizer
 
     if source.tokenizer and source.tokenizer.endswith(".txt.gz"):
-        from veclip_pipelines.evaluation.bpe_vocabulary import tokenizer_of_vocabulary
+        from veclip_pipelines.evaluation.open_clip_weights import tokenizer_of_vocabulary
 
         return tokenizer_of_vocabulary(Path(source.tokenizer).expanduser())
     folder = path if path.is_dir() else path.parent

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from veclip_pipelines.compute.fanout import Runner, stop_if_cancelled
 from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark, ZeroShotBenchmark
-from veclip_pipelines.evaluation.intervals import Estimate, mean_per_class, share_of
 from veclip_pipelines.evaluation.models import Embeddings, ModelSource, ScoredModel, load_model
 from veclip_pipelines.media.pictures import decode
 from veclip_pipelines.media.shards import ByteRange, read_range
@@ -20,10 +19,22 @@ from veclip_pipelines.media.shards import ByteRange, read_range
 CODE_VERSION = "benchmark_scores.2"
 RECALL_AT, ACCURACY_AT = (1, 5, 10), (1, 5)
 
+#: Of the bootstrap over queries: how often it draws, and the share of the draws that lies within an interval.
+RESAMPLES, LEVEL = 1000, 0.95
 #: What one task embeds, and what a model does at a time.
 _PICTURES_A_TASK, _TEXTS_A_TASK, _BATCH = 512, 4096, 64
 #: Similarities that are held at a time.
 _BLOCK = 2_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score between 0 and 1 with the interval that holds it at :data:`LEVEL`, and the number of queries."""
+
+    value: float
+    low: float
+    high: float
+    queries: int
 
 
 @dataclass(frozen=True)
@@ -157,3 +168,43 @@ def accuracies(images: Embeddings, classifier: Embeddings, labels: Sequence[int]
         **{f"acc@{k}": share_of(rank < k) for k in ACCURACY_AT if k < len(classifier)},
         "mean_per_class_recall": mean_per_class(rank < 1, own),
     }
+
+
+def share_of(hits: npt.NDArray[np.bool_], clusters: npt.NDArray[np.int64] | None = None, seed: int = 0) -> Estimate:
+    """Share of hits, shape (queries,), with its percentile bootstrap interval.
+
+    Args:
+        clusters: queries that belong together are drawn together: the captions of one picture are no independent witnesses.
+    """
+    queries = len(hits)
+    clusters = np.arange(queries) if clusters is None else clusters
+    sums, sizes = np.bincount(clusters, weights=hits), np.bincount(clusters)
+    drawn = _draws(len(sums), seed)
+    return _estimate(hits.mean(), drawn @ sums / (drawn @ sizes), queries)
+
+
+def mean_per_class(hits: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64], seed: int = 0) -> Estimate:
+    """Mean over the classes that are there of the share of hits in each: balanced accuracy."""
+    present = np.unique(labels)
+    places = np.searchsorted(present, labels)
+    value = (np.bincount(places, weights=hits) / np.bincount(places)).mean()
+    drawn = np.empty(RESAMPLES)
+    for place, counts in enumerate(_draws(len(hits), seed)):
+        sizes = np.bincount(places, weights=counts)
+        seen = sizes > 0
+        drawn[place] = (np.bincount(places, weights=counts * hits)[seen] / sizes[seen]).mean()
+    return _estimate(value, drawn, len(hits))
+
+
+def _draws(count: int, seed: int) -> npt.NDArray[np.int32]:
+    """How often each of some things is drawn in each resample, shape (resamples, count)."""
+    random = np.random.default_rng(seed)
+    drawn = np.empty((RESAMPLES, count), dtype=np.int32)
+    for row in drawn:
+        row[:] = np.bincount(random.integers(count, size=count), minlength=count)
+    return drawn
+
+
+def _estimate(value: float, drawn: npt.NDArray[np.float64], queries: int) -> Estimate:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high), queries)

@@ -34,7 +34,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimResult:
     """A claim and what came of it.
 
     Attributes:
@@ -79,7 +79,7 @@ def _mean(values: Sequence[tuple[float, float]]) -> Mean:
     return Mean(mean, _Z * math.sqrt(between + within), count)
 
 
-def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[Finding]:
+def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[ClaimResult]:
     """The paper's claims and the controls, at each data size that was run."""
     result = []
     for size in plan.sizes:
@@ -107,16 +107,16 @@ def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[Findin
     return result
 
 
-def compare(claim: str, first: Mean, second: Mean) -> Finding:
+def compare(claim: str, first: Mean, second: Mean) -> ClaimResult:
     """Whether the first is more than the second by more than chance."""
     difference, half = first.value - second.value, math.hypot(first.half, second.half)
     if abs(difference) <= half:
-        return Finding(claim, difference, half, "cannot be told")
-    return Finding(claim, difference, half, "holds" if difference > 0 else "does not hold")
+        return ClaimResult(claim, difference, half, "cannot be told")
+    return ClaimResult(claim, difference, half, "holds" if difference > 0 else "does not hold")
 
 
 def markdown(
-    found: Mapping[Key, Mapping[str, Mean]], told: Sequence[Finding], metrics: Mapping[str, Key] = METRICS
+    found: Mapping[Key, Mapping[str, Mean]], told: Sequence[ClaimResult], metrics: Mapping[str, Key] = METRICS
 ) -> str:
     """Both as tables."""
     columns = len(metrics) + 1

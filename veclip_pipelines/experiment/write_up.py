@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from veclip_pipelines.evaluation.scoreboard import paper_rows
 from veclip_pipelines.experiment.design import LARGE, Plan
-from veclip_pipelines.experiment.findings import Finding, Key, Mean, findings, markdown, means
+from veclip_pipelines.experiment.findings import ClaimResult, Key, Mean, findings, markdown, means
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -50,7 +50,9 @@ def seconds_of(warehouse: Warehouse, recipes: Sequence[str]) -> dict[str, float]
     return {row["partition"]: row["seconds"] for row in rows}
 
 
-def write_report(warehouse: Warehouse, plan: Plan, folder: Path) -> tuple[dict[Key, dict[str, Mean]], list[Finding]]:
+def write_report(
+    warehouse: Warehouse, plan: Plan, folder: Path
+) -> tuple[dict[Key, dict[str, Mean]], list[ClaimResult]]:
     """Writes report.md, scores.png and figures.json; what is in them."""
     recipes = [run.recipe for run in plan.runs()]
     scores, seconds = scores_of(warehouse, recipes), seconds_of(warehouse, recipes)

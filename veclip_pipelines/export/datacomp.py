@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import exported_samples
+from veclip_pipelines.export.exported_samples import exported_samples
 from veclip_pipelines.media.uids import read_uids, write_uids
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import ExportedSample, exported_samples
+from veclip_pipelines.export.exported_samples import ExportedSample, exported_samples
 from veclip_pipelines.media.shards import read_range
 from veclip_pipelines.tables.warehouse import Warehouse
 

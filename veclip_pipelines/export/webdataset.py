@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import ExportedSample, exported_samples
+from veclip_pipelines.export.exported_samples import ExportedSample, exported_samples
 from veclip_pipelines.media.pictures import decode
 from veclip_pipelines.media.shards import read_range
 from veclip_pipelines.tables.warehouse import Warehouse

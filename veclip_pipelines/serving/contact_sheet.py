@@ -13,7 +13,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from veclip_pipelines.media.pictures import PictureError, decode
-from veclip_pipelines.serving.samples import ShownSample
+from veclip_pipelines.serving.shown_samples import ShownSample
 
 _THUMBNAIL, _PAD, _COLUMN, _LINE, _LINES = 96, 10, 158, 17, 5
 # As wide as the metadata pane of the Dagster UI shows without scrolling.

@@ -16,8 +16,7 @@ from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.register import Takedown, merge_rows
 from veclip_pipelines.takedown.table_rewrites import Hidden
-from veclip_pipelines.training.exposure import exposure_of
-from veclip_pipelines.training.exposures import times_shown
+from veclip_pipelines.training.exposure import exposure_of, times_shown
 
 _ORDER = ("table", "pins", "shard", "source", "export", "training", "plan", "checkpoint", "old_file")
 

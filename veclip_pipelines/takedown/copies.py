@@ -27,8 +27,8 @@ Announce = Callable[[dict[str, Any]], None]
 def clean_export(format_: str, uri: str, marks: Sequence[Mapping[str, Any]], announce: Announce) -> None:
     """Takes samples out of an export, where it has some; one that cannot be changed is announced as not ours."""
     from veclip_pipelines.export.datacomp import remove_from_datacomp, uid_of
+    from veclip_pipelines.export.exported_samples import PAGE
     from veclip_pipelines.export.huggingface import remove_from_huggingface
-    from veclip_pipelines.export.rows import PAGE
     from veclip_pipelines.export.webdataset import remove_from_webdataset
 
     target = Path(uri)

@@ -1,9 +1,9 @@
-"""Traces and comparisons as one file with its pictures in it, and the templates that served pages have, too."""
+"""Pages that are one file with their pictures in it (traces, comparisons, data cards, takedowns), and the templates of all pages."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jinja2
@@ -13,9 +13,21 @@ from veclip_pipelines.lineage.trace_forwards import Trace
 from veclip_pipelines.lineage.tree import Branch, tree_of
 from veclip_pipelines.media.pictures import PictureError
 from veclip_pipelines.media.shards import read_ranges
-from veclip_pipelines.serving import samples
+from veclip_pipelines.reporting.card import Card
+from veclip_pipelines.serving import shown_samples
 from veclip_pipelines.serving.contact_sheet import thumbnail_jpeg
+from veclip_pipelines.serving.lineage_picture import lineage_svg
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.consequences import Report
+
+_FIGURES = {
+    "share_of_draws": "share of what training draws",
+    "tokens_mean": "tokens, mean",
+    "tokens_95": "tokens, 95th percentile",
+    "share_over_77": "share over 77 tokens",
+    "distinct_words": "distinct words",
+    "texts_looked_at": "texts looked at",
+}
 
 
 def environment() -> jinja2.Environment:
@@ -44,7 +56,7 @@ def inline_pictures(warehouse: Warehouse, wanted: Iterable[str]) -> dict[str, st
     """Small pictures as data: addresses, by SHA-256; one that cannot be read any more is left out."""
     pictures = {}
     for sha256 in set(wanted):
-        place = samples.find_picture(warehouse, sha256)
+        place = shown_samples.find_picture(warehouse, sha256)
         if place is None:
             continue
         try:
@@ -61,3 +73,26 @@ def pictures_of(branch: Branch) -> Iterator[str]:
         yield branch.picture
     for item in branch.branches:
         yield from pictures_of(item)
+
+
+def takedown_page(found: Report) -> str:
+    """A takedown's report as one self-contained HTML file, to be sent to whoever asked for it.
+
+    No picture and no text of what was taken down is in it.
+    """
+    return environment().get_template("takedown.html").render(report=found)
+
+
+def report_page(warehouse: Warehouse, card: Card) -> str:
+    """A data card as one self-contained HTML file with its pictures and its lineage graph: nothing in it is fetched from anywhere."""
+    lineage = f"data:image/svg+xml;base64,{base64.b64encode(lineage_svg(card.graph)).decode()}"
+    return render_report(card, lineage, inline_pictures(warehouse, (row["image_sha256"] for row in card.samples)))
+
+
+def render_report(card: Card, lineage: str, pictures: Mapping[str, str]) -> str:
+    """A data card's page. lineage, pictures: addresses of the graph, and of each picture by SHA-256."""
+    figures = {name: {row["of"]: row["value"] for row in card.figures if row["figure"] == name} for name in _FIGURES}
+    sources = sorted({of for name in _FIGURES for of in figures[name]})
+    return environment().get_template("report.html").render(
+        card=card, lineage=lineage, pictures=pictures, figures=figures, names=_FIGURES, sources=sources
+    )  # fmt: skip
