@@ -13,9 +13,9 @@ from veclip_pipelines.crawl.drops import registered_drop
 from veclip_pipelines.crawl.index import CODE_VERSION, index_drop
 from veclip_pipelines.crawl.retry import retry_rejects
 from veclip_pipelines.planning.inputs import crawl_of, raw_crawl_inputs
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 12
@@ -55,7 +55,7 @@ def raw_crawl(
     properties = commit_properties(context, CODE_VERSION)
     extra: dict[str, object] = {"drop": drop.uri, "format": " ".join((drop.format, drop.label)).strip()}
     before = latest(warehouse, RAW_CRAWL.name, key)
-    rows_in = int(str(before["rows_in"])) if before else 0
+    rows_in = before.rows_in if before else 0
     if drop.state == "pinned":
         # Rolled back: its folder may hold something else by now, which must not come in by a materialisation.
         changed = False

@@ -13,11 +13,9 @@ from veclip_pipelines.audit.auditing import CHECKS
 from veclip_pipelines.audit.auditing import audit as look
 from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.planning.staleness import Staleness
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.stages import ALL, STAGES
 
 AUDIT = "audit_warehouse"
-_PARTITIONED = ("raw_crawl", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores")
-_UNPARTITIONED = ("duplicates",)
 _SHOWN = 20
 
 
@@ -31,9 +29,10 @@ class AuditConfig(dg.Config):
 
 def materialised(instance: dg.DagsterInstance) -> list[Materialised]:
     """The newest materialisation of each partition of the tables' assets, as Dagster knows it."""
-    keys: list[tuple[str, str | None]] = [(asset, None) for asset in _UNPARTITIONED]
-    for asset in _PARTITIONED:
-        keys += [(asset, key) for key in sorted(instance.get_materialized_partitions(dg.AssetKey(asset)))]
+    keys: list[tuple[str, str | None]] = []
+    for name, stage in STAGES.items():
+        made = sorted(instance.get_materialized_partitions(dg.AssetKey(name))) if stage.keyed_by else [None]
+        keys += [(name, key) for key in made]
     return [one for key in keys if (one := _newest(instance, *key)) is not None]
 
 
@@ -46,14 +45,14 @@ def _newest(instance: dg.DagsterInstance, asset: str, partition: str | None) -> 
         return None
     rows = event.metadata.get("rows_kept")
     version = (event.tags or {}).get("dagster/data_version", "")
-    return Materialised(asset, partition or "all", version, None if rows is None else int(str(rows.value)))
+    return Materialised(asset, partition or ALL, version, None if rows is None else int(str(rows.value)))
 
 
 @dg.asset(
     group_name="lineage",
     kinds={"python", "duckdb"},
     owners=OWNERS,
-    deps=list(TABLES.keys() & {*_PARTITIONED, *_UNPARTITIONED}),
+    deps=list(STAGES),
     check_specs=[dg.AssetCheckSpec(name, asset="audit", description=f"{says}.") for name, says in CHECKS.items()],
     description="Whether the warehouse is what it says it is: rows in and out, captions, pins, weights, scores, files, takedowns, and "
     "that Dagster, the provenance and the tables tell the same. Once a day, and by veclip audit.",

@@ -14,15 +14,16 @@ from datetime import UTC, datetime
 from bench.outcome import Result
 from bench.trace import ENGINE, add_partition
 from veclip_pipelines.audit.auditing import audit
-from veclip_pipelines.audit.record_checks import CODE, Materialised
+from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.config.recipe import Recipe, TextSource
 from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
 from veclip_pipelines.mixing.training_set import input_versions, make_training_set
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, ENGINES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.stages import STAGES
 from veclip_pipelines.tables.commit import append_new, files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, ENGINES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _TABLES = (RAW_CRAWL, CONCEPT_CAPTIONS, VECAP)
@@ -93,7 +94,7 @@ def _note(warehouse: Warehouse, spec: TableSpec, key: str) -> Materialised:
         warehouse,
         Provenance(
             asset=asset, partition=key, run_id=f"{asset}-{key}", inputs=inputs, data_version=version, delta_version=1, files=files,
-            rows_in=rows, rows_kept=rows, rows_rejected=0, seconds=1.0, code_version=CODE[asset], launched_by="bench",
+            rows_in=rows, rows_kept=rows, rows_rejected=0, seconds=1.0, code_version=STAGES[asset].code_version, launched_by="bench",
         ),
     )  # fmt: skip
     return Materialised(asset, key, version, rows)

@@ -62,8 +62,8 @@ def _by_dagster(spec: EngineSpec, data: Sequence[Mapping[str, str]]) -> tuple[fl
     from distributed import Client
 
     from assets.orchestration.launching import prepare_dagster_home
-    from assets.shared.partitions import CRAWL
     from veclip_pipelines.definitions import build_defs
+    from veclip_pipelines.stages import CRAWL_PARTITION
 
     settings = Settings.from_env()
     prepare_dagster_home(settings)
@@ -74,7 +74,7 @@ def _by_dagster(spec: EngineSpec, data: Sequence[Mapping[str, str]]) -> tuple[fl
         with Client(cluster.address) as client:
             client.run(_load, spec)
         with dg.DagsterInstance.get() as instance:
-            instance.add_dynamic_partitions(CRAWL, ["bench"])
+            instance.add_dynamic_partitions(CRAWL_PARTITION, ["bench"])
             job = build_defs(engines=_bench_engines(spec)).resolve_job_def("captions")
             started = time.perf_counter()
             done = job.execute_in_process(

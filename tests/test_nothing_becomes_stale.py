@@ -21,8 +21,7 @@ from veclip_pipelines.engines.profiles import profile_catalogue
 from veclip_pipelines.engines.prompts import prompt_catalogue
 from veclip_pipelines.evaluation import scoring
 from veclip_pipelines.mixing import training_set
-from veclip_pipelines.mixing.training_set import set_version_of
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.stages import tables, version_of
 from veclip_pipelines.training import checkpoint
 from veclip_pipelines.training.checkpoint import checkpoint_id_of
 
@@ -44,12 +43,12 @@ def versions(settings: Settings) -> dict[str, dict[str, str]]:
             name: checkpoint_id_of(
                 recipes.load(name),
                 model_config(settings, recipes.load(name).model.config),
-                set_version_of({"recipe": name, "raw_crawl/p": "0"}),
+                version_of({"recipe": name, "raw_crawl/p": "0"}),
             )
             for name in recipes.names()
         },
         "columns": {
-            name: " ".join(f"{field.name}:{field.type}" for field in spec.schema) for name, spec in TABLES.items()
+            name: " ".join(f"{field.name}:{field.type}" for field in spec.schema) for name, spec in tables().items()
         },
     }
 

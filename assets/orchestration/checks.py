@@ -3,8 +3,6 @@
 The blocking ones stop what is downstream in the same run.
 """
 
-import json
-
 import dagster as dg
 from deltalake import Schema as DeltaSchema
 from duckdb import DuckDBPyConnection
@@ -15,10 +13,10 @@ from assets.shared.guards import guard_rates_in_band
 from assets.shared.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.media.texts import is_file_name
-from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.stages import tables, version_of
 from veclip_pipelines.tables.provenance import latest
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.shared_columns import KEPT
+from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 5
@@ -30,7 +28,7 @@ def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection,
     drop, source = registered_drop(warehouse, key), latest(warehouse, "raw_crawl", key)
     entries = inspect_drop(drop.uri).entries if drop.state == "active" and drop.entries is not None else None
     if entries is None:
-        entries = int(str(source["rows_in"])) if source else 0
+        entries = source.rows_in if source else 0
     return _balance(entries, _count(connection, "raw_crawl", "crawl_partition = ?", key), "entries of the drop")
 
 
@@ -57,7 +55,7 @@ def rows_balance_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key
 def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
     """Every kept sample of the set's crawl partitions stands in it once, kept or rejected."""
     source = latest(warehouse, "training_sets", key)
-    inputs = json.loads(str(source["inputs"])) if source else {}
+    inputs = source.inputs if source else {}
     partitions = [name.partition("/")[2] for name in inputs if name.startswith("raw_crawl/")]
     samples = connection.execute(
         "SELECT count(DISTINCT sample_id) FROM raw_crawl WHERE outcome = 'kept' AND list_contains(?, crawl_partition)",
@@ -65,7 +63,7 @@ def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnect
     ).fetchone()
     rows = connection.execute(
         "SELECT count(*), count(DISTINCT sample_id) FROM training_sets WHERE recipe = ? AND set_version = ?",
-        [key, set_version_of(inputs)],
+        [key, version_of(inputs)],
     ).fetchone()
     assert samples
     assert rows
@@ -87,7 +85,7 @@ def schema_is_as_declared(table: str) -> Check:
 
     def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
         del connection, key
-        spec, found = TABLES[table], warehouse.open(TABLES[table])
+        spec, found = tables()[table], warehouse.open(tables()[table])
         if found is None:
             return Finding(False, f"table {table} is not there", {})
         present = {field.name: field for field in DeltaSchema.from_arrow(spec.schema).fields}
@@ -115,7 +113,7 @@ def no_empty_text(table: str) -> Check:
     def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
         del warehouse
         rows = connection.execute(
-            f"SELECT {TABLES[table].keys[0]} FROM {table} WHERE crawl_partition = ? AND outcome = '{KEPT}' "  # noqa: S608
+            f"SELECT {tables()[table].keys[0]} FROM {table} WHERE crawl_partition = ? AND outcome = '{KEPT}' "  # noqa: S608
             r"AND (text IS NULL OR NOT regexp_matches(text, '[\p{L}\p{N}]'))",
             [key],
         ).fetchall()
@@ -173,11 +171,8 @@ def _balance_by_engine(
     connection: DuckDBPyConnection, table: str, column: str, rows_in: int, what: str, key: str
 ) -> Finding:
     """The newest materialisation's engine alone: others of the partition may be older than its raw crawl."""
-    newest = connection.execute(
-        "SELECT inputs FROM provenance WHERE asset = ? AND partition = ? ORDER BY recorded_at DESC LIMIT 1",
-        [table, key],
-    ).fetchone()
-    engine_id = json.loads(newest[0])["engine"] if newest else ""
+    newest = latest(Asker(connection), table, key)
+    engine_id = (newest.engine if newest else None) or ""
     rows = connection.execute(
         f"SELECT count(*), count(DISTINCT {column}) FROM {table} WHERE crawl_partition = ? AND engine_id = ?",  # noqa: S608
         [key, engine_id],

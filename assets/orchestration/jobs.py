@@ -8,12 +8,12 @@ from assets.orchestration.pruning import prune
 from assets.orchestration.takedowns import takedown_jobs
 from assets.shared.events import report_content
 from assets.shared.materialisation import launched_by
-from assets.shared.partitions import CRAWL, CRAWL_ASSETS, RECIPE_ASSETS
 from assets.shared.run_log import refuse_in_flight
 from assets.warehouse_audit import audit_job
 from resources.delta_lake import DeltaLakeResource
 from veclip_pipelines.crawl.drops import check_new, inspect_drop, register_drop
 from veclip_pipelines.planning.partition_history import retire, roll_back
+from veclip_pipelines.stages import CRAWL_PARTITION, RECIPE, STAGES, names_of
 
 CONFIGURATION = "configuration"
 CAPTIONS = "captions"
@@ -50,7 +50,7 @@ def register_drop_op(context: dg.OpExecutionContext, config: CrawlDropConfig, de
         registered_by=launched_by(context.run.tags),
     )
     # After the row: a partition that Dagster knows always has a drop behind it.
-    context.instance.add_dynamic_partitions(CRAWL, [config.crawl_partition])
+    context.instance.add_dynamic_partitions(CRAWL_PARTITION, [config.crawl_partition])
     context.log.info(
         "crawl partition %s: %s, %s entries in %d sources",
         config.crawl_partition,
@@ -91,7 +91,7 @@ def roll_back_op(context: dg.OpExecutionContext, config: RollBackConfig, delta_l
             key,
             put_back.data_version,
             # Captions are put back to those that were made of the content that raw_crawl has again.
-            renewed=CRAWL_ASSETS[: CRAWL_ASSETS.index(put_back.asset)],
+            renewed=STAGES[put_back.asset].upstream,
             description=f"rolled back to the content of run {put_back.of_run}",
             metadata={"rows_kept": put_back.rows_kept, "rows_rejected": put_back.rows_rejected},
         )
@@ -103,8 +103,8 @@ def retire_op(context: dg.OpExecutionContext, config: PartitionConfig, delta_lak
     refuse_in_flight(context.instance, key, but=context.run_id)
     rows = retire(warehouse, key, run_id=context.run_id, by=launched_by(context.run.tags))
     # Last: a partition that Dagster does not know has no rows either.
-    if context.instance.has_dynamic_partition(CRAWL, key):
-        context.instance.delete_dynamic_partition(CRAWL, key)
+    if context.instance.has_dynamic_partition(CRAWL_PARTITION, key):
+        context.instance.delete_dynamic_partition(CRAWL_PARTITION, key)
     context.log.info("crawl partition %s is retired: %s", key, rows)
 
 
@@ -156,12 +156,12 @@ jobs = [
     ),
     dg.define_asset_job(
         CAPTIONS,
-        selection=dg.AssetSelection.assets(*CRAWL_ASSETS),
+        selection=dg.AssetSelection.assets(*names_of(CRAWL_PARTITION)),
         description="A crawl partition from its drop to VeCap.",
     ),
     dg.define_asset_job(
         MODELS,
-        selection=dg.AssetSelection.assets("recipes", *RECIPE_ASSETS),
+        selection=dg.AssetSelection.assets("recipes", *names_of(RECIPE)),
         description="A recipe from its training set to its scores.",
     ),
 ]

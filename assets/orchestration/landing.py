@@ -1,13 +1,12 @@
 """The sensor that takes in what lands: looks, asks a pure function what is to be done, and does it."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import dagster as dg
 
 from assets.orchestration.jobs import INDEX
-from assets.shared.partitions import CRAWL, crawl_partitions
+from assets.shared.partitions import crawl_partitions
 from assets.shared.run_log import partitions_in_flight
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
@@ -15,7 +14,8 @@ from veclip_pipelines.crawl.drops import Drop, inspect_listing, list_drops, regi
 from veclip_pipelines.crawl.landing import LandedDrop, LandingChanges, landed_drops, landing_changes
 from veclip_pipelines.crawl.policy import LandingPlace, crawl_policy
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.stages import CRAWL_PARTITION, RAW_CRAWL
+from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Dynamic partitions are added in requests of so many keys, and so many drops are taken at one look.
@@ -61,13 +61,8 @@ def _register(warehouse: Warehouse, changes: LandingChanges, tick: str) -> Taken
 
 def _indexed(warehouse: Warehouse) -> dict[str, str]:
     """The drop's fingerprint that each partition's raw_crawl was made of."""
-    rows = read_rows(
-        warehouse,
-        "SELECT partition, inputs FROM provenance WHERE asset = 'raw_crawl' "
-        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY recorded_at DESC) = 1",
-        tables=["provenance"],
-    )
-    return {row["partition"]: json.loads(row["inputs"])["drop"] for row in rows}
+    newest = materialisations(warehouse, assets=[RAW_CRAWL.name], newest="partition")
+    return {one.partition: one.inputs["drop"] for one in newest}
 
 
 @dg.sensor(
@@ -87,7 +82,7 @@ def landing_sensor(
         context.log.info("not taken: %s", reason)
     if not taken.index:
         return dg.SkipReason("; ".join(taken.not_taken)[:1000] or "nothing new")
-    present = set(context.instance.get_dynamic_partitions(CRAWL))
+    present = set(context.instance.get_dynamic_partitions(CRAWL_PARTITION))
     new = [landed.key for landed in taken.index if landed.key not in present]
     requests = [
         # Named by the drop's content: a drop that always fails is not tried again before it changes.

@@ -35,7 +35,6 @@ from assets.orchestration.pruning import PRUNE, prunable
 from assets.orchestration.sensors import detect_configuration_changes
 from assets.orchestration.takedowns import FINISH, TAKE_DOWN
 from assets.shared.materialisation import LAUNCHED_BY_TAG
-from assets.shared.partitions import CRAWL, CRAWL_ASSETS, RECIPE
 from assets.shared.run_log import LAUNCH_TAG, StepSeen, Watch, Watcher, end_dead_runs, launch_token
 from assets.warehouse_audit import materialised
 from resources.home import HomeResource
@@ -47,6 +46,7 @@ from veclip_pipelines.errors import UsageError
 from veclip_pipelines.planning.inputs import concept_engine, fusion_engine
 from veclip_pipelines.planning.staleness import Staleness
 from veclip_pipelines.pruning.files import Prunable, Retention
+from veclip_pipelines.stages import CRAWL_PARTITION, RECIPE, names_of
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _DEFINITIONS = "veclip_pipelines.definitions"
@@ -112,7 +112,7 @@ class Launcher:
     def crawl_partitions(self) -> list[str]:
         """Crawl partitions with a registered drop. One that Dagster does not know of, after a crash, is added."""
         keys = [drop.crawl_partition for drop in list_drops(self._warehouse)]
-        self.instance.add_dynamic_partitions(CRAWL, keys)
+        self.instance.add_dynamic_partitions(CRAWL_PARTITION, keys)
         return keys
 
     def check_engines(self, concept_profile: str, fusion_profile: str) -> None:
@@ -199,7 +199,7 @@ class Launcher:
 
     def backfill(self, partitions: Mapping[str, Sequence[str]], concept_profile: str, fusion_profile: str) -> str:
         """Asks the daemon for a backfill over many crawl partitions; its id."""
-        assets = [asset for asset in CRAWL_ASSETS if asset in partitions]
+        assets = [asset for asset in names_of(CRAWL_PARTITION) if asset in partitions]
         config = {"ops": _engine_config(assets, concept_profile, fusion_profile)}
         count = len({key for keys in partitions.values() for key in keys})
         title = f"{', '.join(assets)} of {count} crawl partitions"

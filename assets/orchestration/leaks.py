@@ -1,7 +1,5 @@
 """The check that a training set has none of the pictures that its recipe is scored on."""
 
-import json
-
 from duckdb import DuckDBPyConnection
 
 from assets.shared.check_factory import Finding
@@ -11,7 +9,7 @@ from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
 from veclip_pipelines.mixing.overlap import benchmark_overlap
-from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.stages import version_of
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -27,7 +25,7 @@ def no_benchmark_leak(warehouse: Warehouse, connection: DuckDBPyConnection, key:
         folders = benchmark_folders(settings.benchmarks, recipe.benchmarks)
     except UsageError:
         return Finding(True, "there are no benchmarks yet", {"benchmarks": 0})
-    set_version = set_version_of(json.loads(str(source["inputs"]))) if source else ""
+    set_version = version_of(source.inputs) if source else ""
     distance = crawl_policy(settings).near_duplicate_distance
     figures: dict[str, int | str] = {"benchmarks": len(folders)}
     leaks = []

@@ -9,9 +9,10 @@ from assets.configuration import configuration_versions
 from assets.orchestration.jobs import CONFIGURATION
 from assets.orchestration.landing import landing_sensor
 from assets.shared.automation import automation_sensor
-from assets.shared.partitions import RECIPE, recipe_partitions
+from assets.shared.partitions import recipe_partitions
 from resources.home import HomeResource
 from veclip_pipelines.config.recipe import recipe_catalogue
+from veclip_pipelines.stages import RECIPE
 
 AssetPath = tuple[str, ...]
 

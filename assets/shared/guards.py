@@ -34,11 +34,10 @@ def guard_rates_in_band(asset: str) -> Check:
     def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
         del connection
         newest = latest(warehouse, asset, key)
-        if newest is None or not newest["guards"]:
+        if newest is None or not newest.guards:
             return Finding(True, "no rates are noted for this partition", {})
-        counts = json.loads(str(newest["guards"]))
-        engine_id = json.loads(str(newest["inputs"]))["engine"]
-        earlier = earlier_counts(warehouse, asset, key, engine_id)
+        counts = json.loads(newest.guards)
+        earlier = earlier_counts(warehouse, asset, key, newest.engine or "")
         found = bands(GuardCounts(key, counts["rows"], counts["faults"]), earlier)
         outside = [band for band in found if not band.holds]
         says = "; ".join(

@@ -7,12 +7,7 @@ Never by sample: Dagster's UI suffers at 40,000 partitions, and 100,000 is its c
 
 import dagster as dg
 
-CRAWL = "crawl_partition"
-RECIPE = "recipe"
+from veclip_pipelines.stages import CRAWL_PARTITION, RECIPE
 
-crawl_partitions = dg.DynamicPartitionsDefinition(name=CRAWL)
+crawl_partitions = dg.DynamicPartitionsDefinition(name=CRAWL_PARTITION)
 recipe_partitions = dg.DynamicPartitionsDefinition(name=RECIPE)
-
-#: Assets with a partition for each crawl partition, and for each recipe, upstream first.
-CRAWL_ASSETS = ("raw_crawl", "concept_captions", "vecap")
-RECIPE_ASSETS = ("training_sets", "checkpoints", "benchmark_scores")

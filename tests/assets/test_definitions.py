@@ -7,7 +7,7 @@ import pytest
 
 from assets.orchestration.checks import asset_checks
 from veclip_pipelines.definitions import build_defs, defs
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.stages import tables
 
 SIX = ["raw_crawl", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores"]
 
@@ -38,12 +38,12 @@ def test_each_asset_tells_all_about_itself(graph, name: str) -> None:  # type: i
     assert node.code_version
     assert node.partitions_def is not None
     schema, lineage = node.metadata["dagster/column_schema"], node.metadata["dagster/column_lineage"]
-    assert [column.name for column in schema.columns] == TABLES[name].schema.names
+    assert [column.name for column in schema.columns] == tables()[name].schema.names
     assert all(column.description for column in schema.columns)
     for column, sources in lineage.deps_by_column.items():
-        assert column in TABLES[name].schema.names
+        assert column in tables()[name].schema.names
         for source in sources:
-            assert source.column_name in TABLES[source.asset_key.to_user_string()].schema.names
+            assert source.column_name in tables()[source.asset_key.to_user_string()].schema.names
             assert source.asset_key in graph.get_all_asset_keys()
 
 

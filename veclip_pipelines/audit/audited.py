@@ -10,13 +10,13 @@ import duckdb
 import pyarrow.fs as pafs
 
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.stages import CRAWL_PARTITION, stages_of, tables
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import content_versions, rows_of, view_of_files
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -57,7 +57,7 @@ class Audited:
     def _connection(self) -> duckdb.DuckDBPyConnection:
         """Views over the data files that are there: those that are not, one check names, and the others go on."""
         connection = open_connection()
-        for spec in TABLES.values():
+        for spec in tables().values():
             named = files_of(self.warehouse.open(spec), {})
             view_of_files(connection, self.warehouse, spec, [file.path for file in named if self.has(spec, file.path)])
         return connection
@@ -76,11 +76,12 @@ class Audited:
     def counts(self) -> dict[tuple[str, str, str], tuple[int, int]]:
         """Rows kept and rejected by (table, crawl partition, engine)."""
         parts = [
-            f"SELECT '{table}' AS t, crawl_partition AS p, {engine} AS e, count(*) FILTER (outcome = '{KEPT}') AS kept, "  # noqa: S608
-            f"count(*) FILTER (outcome != '{KEPT}') AS rejected FROM {table} GROUP BY ALL"
-            for table, engine in (("raw_crawl", "''"), ("concept_captions", "engine_id"), ("vecap", "engine_id"))
+            f"SELECT '{stage.name}' AS t, crawl_partition AS p, {'engine_id' if stage.has_engines else 'NULL'} AS e, "  # noqa: S608
+            f"count(*) FILTER (outcome = '{KEPT}') AS kept, count(*) FILTER (outcome != '{KEPT}') AS rejected "
+            f"FROM {stage.name} GROUP BY ALL"
+            for stage in stages_of(CRAWL_PARTITION)
         ]
         return {
-            (row["t"], row["p"], row["e"]): (row["kept"], row["rejected"])
+            (row["t"], row["p"], row["e"] or ""): (row["kept"], row["rejected"])
             for row in self.ask(" UNION ALL ".join(parts))
         }

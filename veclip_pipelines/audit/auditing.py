@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from veclip_pipelines.audit.audited import Audited, Finding
 from veclip_pipelines.audit.file_checks import check_checkpoints, check_files, check_orphans, check_pins
 from veclip_pipelines.audit.record_checks import Materialised, check_materialisations, check_sample, check_takedowns
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.stages import CRAWL_PARTITION, RAW_CRAWL, STAGES, caption_stages
+from veclip_pipelines.tables.provenance import Provenance, materialisations
 from veclip_pipelines.tables.warehouse import Warehouse
-
-#: Tables whose rows a provenance row counts, with what tells their partitions apart.
-_COUNTED = {
-    "raw_crawl": ("crawl_partition", None),
-    "concept_captions": ("crawl_partition", "engine_id"),
-    "vecap": ("crawl_partition", "engine_id"),
-}
 
 
 @dataclass(frozen=True)
@@ -94,36 +87,40 @@ def audit(
 
 def check_counts(about: Audited) -> Iterator[Finding]:
     """The newest materialisation of each partition: its sum is right, and the table holds what it says, in the files that it names."""
-    for row in _newest_materialisations(about):
+    for one in _newest_materialisations(about):
         about.look()
-        where = "/".join(str(part) for part in (row["asset"], row["partition"], row["engine"]) if part)
-        if row["rows_in"] != row["rows_kept"] + row["rows_rejected"] and row["asset"] != "benchmark_scores":
+        stage = STAGES.get(one.asset)
+        engine = one.engine if stage is not None and stage.has_engines else None
+        where = "/".join(part for part in (one.asset, one.partition, engine) if part)
+        if one.rows_in != one.rows_kept + one.rows_rejected and (stage is None or stage.is_balanced):
             yield Finding(
                 "counts",
                 where,
-                f"{row['rows_in']} rows in, {row['rows_kept']} kept and {row['rows_rejected']} rejected",
+                f"{one.rows_in} rows in, {one.rows_kept} kept and {one.rows_rejected} rejected",
             )
-        counted = about.counts.get((row["asset"], row["partition"], row["engine"] or ""))
-        if row["asset"] in _COUNTED:
-            kept, rejected = counted or (0, 0)
-            if (kept, rejected) != (row["rows_kept"], row["rows_rejected"]):
-                noted = f"the materialisation noted {row['rows_kept']} and {row['rows_rejected']}"
+        if stage is not None and stage.keyed_by == CRAWL_PARTITION:
+            kept, rejected = about.counts.get((one.asset, one.partition, engine or ""), (0, 0))
+            if (kept, rejected) != (one.rows_kept, one.rows_rejected):
+                noted = f"the materialisation noted {one.rows_kept} and {one.rows_rejected}"
                 yield Finding("counts", where, f"the table holds {kept} rows kept and {rejected} rejected; {noted}")
 
 
-def _newest_materialisations(about: Audited) -> list[dict[str, Any]]:
-    return about.ask(
-        "SELECT asset, partition, rows_in, rows_kept, rows_rejected, "
-        "CASE WHEN asset IN ('concept_captions', 'vecap') THEN json_extract_string(inputs, '$.engine') END AS engine FROM provenance "
-        "QUALIFY row_number() OVER (PARTITION BY asset, partition, engine ORDER BY recorded_at DESC) = 1 ORDER BY ALL"
-    )
+def _newest_materialisations(about: Audited) -> list[Provenance]:
+    """Of each partition, and of each engine's captions of it, by name."""
+    newest: dict[tuple[str, str, str], Provenance] = {}
+    for one in materialisations(about.ask, newest="engine"):
+        stage = STAGES.get(one.asset)
+        engine = one.engine if stage is not None and stage.has_engines else None
+        newest.setdefault((one.asset, one.partition, engine or ""), one)
+    return [newest[key] for key in sorted(newest)]
 
 
 def check_captions(about: Audited) -> Iterator[Finding]:
     """No caption without what it describes. Captions of a partition that was replaced since are stale, and said to be; those of an
     engine that another has followed since are kept for its return, and no newer set is made of them."""
     followed = _followed(about)
-    for table, key in (("concept_captions", "image_sha256"), ("vecap", "sample_id")):
+    for stage in caption_stages():
+        table, key = stage.name, stage.describes
         about.look(sum(kept + rejected for (name, _, _), (kept, rejected) in about.counts.items() if name == table))
         rows = about.ask(
             f"SELECT crawl_partition, engine_id, count(*) AS n FROM {table} WHERE {key} NOT IN "  # noqa: S608
@@ -140,24 +137,26 @@ def check_captions(about: Audited) -> Iterator[Finding]:
 
 def _followed(about: Audited) -> set[tuple[str, str, str]]:
     """Captions by table, partition and engine that are of an earlier raw_crawl, and whose engine is not the partition's newest."""
-    newest = about.ask(
-        "SELECT asset, partition, inputs, data_version, json_extract_string(inputs, '$.engine') AS engine, "
-        "first_value(engine) OVER (PARTITION BY asset, partition ORDER BY recorded_at DESC) AS last_engine FROM provenance "
-        "WHERE asset IN ('raw_crawl', 'concept_captions', 'vecap') "
-        "QUALIFY row_number() OVER (PARTITION BY asset, partition, engine ORDER BY recorded_at DESC) = 1"
-    )
-    present = {row["partition"]: row["data_version"] for row in newest if row["asset"] == "raw_crawl"}
+    stages = (RAW_CRAWL, *caption_stages())
+    newest = materialisations(about.ask, assets=[stage.name for stage in stages], newest="engine")
+    last: dict[tuple[str, str], Provenance] = {}
+    for one in newest:
+        last.setdefault((one.asset, one.partition), one)
     return {
-        (row["asset"], row["partition"], row["engine"])
-        for row in newest
-        if row["engine"] != row["last_engine"]
-        and json.loads(row["inputs"]).get(f"raw_crawl/{row['partition']}") != present.get(row["partition"])
+        (one.asset, one.partition, one.engine or "")
+        for one in newest
+        if one.engine != last[one.asset, one.partition].engine
+        and one.inputs.get(f"raw_crawl/{one.partition}") != _version_of(last.get((RAW_CRAWL.name, one.partition)))
     }
+
+
+def _version_of(made: Provenance | None) -> str | None:
+    return None if made is None else made.data_version
 
 
 def check_engines(about: Audited) -> Iterator[Finding]:
     """Each engine_id that a row names has a row in engines."""
-    for table, column in (("concept_captions", "engine_id"), ("vecap", "engine_id"), ("vecap", "concept_engine_id")):
+    for table, column in [(stage.name, column) for stage in caption_stages() for column in stage.engine_columns]:
         rows = about.ask(
             f"SELECT {column} AS engine, count(*) AS n FROM {table} WHERE {column} IS NOT NULL GROUP BY 1"  # noqa: S608
         )

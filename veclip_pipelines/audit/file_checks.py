@@ -16,10 +16,11 @@ import pyarrow.fs as pafs
 from veclip_pipelines.audit.audited import Audited, Finding
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mixing.training_set import rebuild_content
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
+from veclip_pipelines.stages import tables
 from veclip_pipelines.tables.commit import files_of
-from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES
 from veclip_pipelines.tables.standings import Standing, connect_all, standings
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: A file that nothing names yet may be of a run that is at work.
@@ -28,7 +29,7 @@ _AT_WORK_SECONDS = 86_400.0
 
 def check_files(about: Audited) -> Iterator[Finding]:
     """Each file that a table's version names is there, with the size that it had."""
-    for spec in TABLES.values():
+    for spec in tables().values():
         for file in files_of(about.warehouse.open(spec), {}):
             about.look()
             info = about.warehouse.filesystem.get_file_info(about.warehouse.path(spec, file.path))
@@ -41,7 +42,7 @@ def check_files(about: Audited) -> Iterator[Finding]:
 def check_orphans(about: Audited, shards: str | None) -> Iterator[Finding]:
     """No data file and no tar of ours that nothing names, but for those of runs that may be at work now."""
     before = time.time() - _AT_WORK_SECONDS
-    for spec in TABLES.values():
+    for spec in tables().values():
         files = standings(about.warehouse, spec)
         named = {_stem(found.path) for found in files if Standing.ORPHAN not in found.standings}
         for found in files:
@@ -107,7 +108,7 @@ def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:
 def _missing(about: Audited, pinned: dict[str, Any]) -> Iterator[str]:
     for table, pin in pinned.items():
         for path in pin["files"]:
-            if not about.has(TABLES[table], path):
+            if not about.has(tables()[table], path):
                 yield f"{table}/{path}"
 
 

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from veclip_pipelines.audit.audited import Audited, Finding
-from veclip_pipelines.captioning import concept, fusion
-from veclip_pipelines.crawl import duplicates, index
 from veclip_pipelines.crawl.rows import sample_id_of
 from veclip_pipelines.media.pictures import PictureError, examine
 from veclip_pipelines.media.shards import ByteRange, read_range
 from veclip_pipelines.media.texts import clean_alt_text
-from veclip_pipelines.mixing import training_set
-from veclip_pipelines.mixing.training_set import set_version_of
-from veclip_pipelines.tables.provenance import RETIRED
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.stages import STAGES
+from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.standings import Standing
 from veclip_pipelines.takedown.execution import unfinished
 from veclip_pipelines.takedown.matches import find_matches
 from veclip_pipelines.takedown.register import list_takedowns
 from veclip_pipelines.takedown.table_rewrites import CONTENT, Hidden, files_with
-
-CODE = {
-    "raw_crawl": index.CODE_VERSION,
-    "concept_captions": concept.CODE_VERSION,
-    "vecap": fusion.CODE_VERSION,
-    "duplicates": duplicates.CODE_VERSION,
-    "training_sets": training_set.CODE_VERSION,
-}
 
 
 @dataclass(frozen=True)
@@ -54,57 +41,31 @@ class Materialised:
 def check_materialisations(about: Audited, told: Sequence[Materialised]) -> Iterator[Finding]:
     """Each partition's newest materialisation has the same data version and rows in Dagster and in the provenance, and the table
     holds the content of that version."""
-    noted = {(row["asset"], row["partition"]): row for row in _newest(about)}
+    noted = {(one.asset, one.partition): one for one in materialisations(about.ask, newest="partition")}
     dagster = {(one.asset, one.partition): one for one in told}
     for key in sorted(noted.keys() | dagster.keys()):
         about.look()
-        where, row, seen = "/".join(key), noted.get(key), dagster.get(key)
-        if row is None:
+        where, made, seen = "/".join(key), noted.get(key), dagster.get(key)
+        if made is None:
             yield Finding("materialisations", where, "Dagster has a materialisation that the provenance lacks")
             continue
-        if row["code_version"] == RETIRED:
-            continue  # Dagster keeps the materialisations of a partition that was taken out of use
+        if made.is_retirement:
+            continue  # Dagster keeps the materialisations of a retired partition
         if seen is None:
             yield Finding("materialisations", where, "the provenance has a materialisation that Dagster lacks")
-        elif seen.data_version != row["data_version"]:
-            what = f"Dagster's data version is {seen.data_version}, the provenance's {row['data_version']}"
+        elif seen.data_version != made.data_version:
+            what = f"Dagster's data version is {seen.data_version}, the provenance's {made.data_version}"
             yield Finding("materialisations", where, what)
-        elif seen.rows_kept not in (None, row["rows_kept"]):
-            what = f"Dagster counts {seen.rows_kept} rows kept, the provenance {row['rows_kept']}"
+        elif seen.rows_kept not in (None, made.rows_kept):
+            what = f"Dagster counts {seen.rows_kept} rows kept, the provenance {made.rows_kept}"
             yield Finding("materialisations", where, what)
+        stage = STAGES.get(made.asset)
         # What an older version of the code made has other columns, and is stale for that.
-        if (
-            CODE.get(row["asset"], row["code_version"]) == row["code_version"]
-            and (partition := _partition(row)) is not None
-        ):
-            present, _ = about.contents.of(TABLES[row["asset"]], partition)
-            if present != row["data_version"]:
-                what = f"the table's content is {present}, and the newest materialisation noted {row['data_version']}"
+        if stage is not None and stage.code_version == made.code_version and (part := made.part) is not None:
+            present, _ = about.contents.of(stage.table, part)
+            if present != made.data_version:
+                what = f"the table's content is {present}, and the newest materialisation noted {made.data_version}"
                 yield Finding("materialisations", where, what)
-
-
-def _newest(about: Audited) -> list[dict[str, Any]]:
-    return about.ask(
-        "SELECT asset, partition, inputs, data_version, rows_kept, code_version FROM provenance "
-        "QUALIFY row_number() OVER (PARTITION BY asset, partition ORDER BY recorded_at DESC) = 1 ORDER BY ALL"
-    )
-
-
-def _partition(row: Mapping[str, Any]) -> dict[str, str] | None:
-    """The part of the table that a materialisation wrote; None where it is not a part of its own."""
-    inputs = json.loads(row["inputs"])
-    match row["asset"]:
-        case "raw_crawl":
-            return {"crawl_partition": row["partition"]}
-        case "concept_captions" | "vecap":
-            if not inputs.get("engine"):
-                return None
-            return {"crawl_partition": row["partition"], "engine_id": inputs["engine"]}
-        case "training_sets":
-            return {"recipe": row["partition"], "set_version": set_version_of(inputs)}
-        case "duplicates":
-            return {}
-    return None
 
 
 def check_sample(about: Audited, count: int, seed: int) -> Iterator[Finding]:

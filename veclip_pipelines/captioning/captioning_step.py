@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from veclip_pipelines.captioning.plan import PlannedBatch, Unit
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.engines.identity import EngineSpec
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.data_files import DataFile
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from veclip_pipelines import stages
 from veclip_pipelines.captioning.asking import ask
 from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.fallbacks import fall_back
@@ -18,11 +19,11 @@ from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
-from veclip_pipelines.tables.shared_columns import KEPT
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
-CODE_VERSION = "concept_captions.2"
+CODE_VERSION = stages.CONCEPT_CAPTIONS.code_version
 
 _META = re.compile(
     r"^\s*(?:(?:in\s+)?(?:the|this)\s+(?:image|picture|photo|photograph)(?:\s+(?:shows|features|depicts|displays|contains|"

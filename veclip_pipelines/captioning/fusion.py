@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from veclip_pipelines import stages
 from veclip_pipelines.captioning.asking import ask
 from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.fallbacks import fall_back
@@ -25,12 +26,12 @@ from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.texts import descriptive_part
+from veclip_pipelines.schemas.crawl_schemas import VECAP
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import VECAP
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
-CODE_VERSION = "vecap.2"
+CODE_VERSION = stages.VECAP.code_version
 
 _ASKED_AT_A_TIME = 4096
 #: Columns of drops that hold an image-text similarity: LAION, DataComp, Recap-DataComp-1B.

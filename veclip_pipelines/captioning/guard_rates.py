@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from veclip_pipelines.tables.query import connect, read_rows
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.tables.provenance import materialisations
+from veclip_pipelines.tables.query import connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Partitions that a band is made from, and the fewest of them.
@@ -65,19 +66,18 @@ def guard_counts(warehouse: Warehouse, spec: TableSpec, partition: str, engine_i
 
 def earlier_counts(warehouse: Warehouse, asset: str, partition: str, engine_id: str) -> list[GuardCounts]:
     """The newest materialisation of each of the last ten other partitions by the same engine, the newest first."""
-    rows = read_rows(
-        warehouse,
-        "SELECT partition, guards FROM (SELECT * FROM provenance WHERE asset = $asset AND partition <> $partition "
-        "AND guards IS NOT NULL AND json_extract_string(inputs, '$.engine') = $engine "
-        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY recorded_at DESC) = 1) ORDER BY recorded_at DESC LIMIT $newest",
-        {"asset": asset, "partition": partition, "engine": engine_id, "newest": NEWEST},
-        tables=["provenance"],
-    )
-    return [
-        GuardCounts(row["partition"], counts["rows"], counts["faults"])
-        for row in rows
-        if (counts := json.loads(row["guards"]))["rows"]
-    ]
+    return newest_counts(warehouse, asset, engine_id, NEWEST, but_partition=partition)
+
+
+def newest_counts(
+    warehouse: Warehouse, asset: str, engine_id: str, most: int, *, but_partition: str | None = None
+) -> list[GuardCounts]:
+    """What the newest materialisations of partitions by one engine noted, the newest first; those without rows are left out."""
+    made = materialisations(
+        warehouse, assets=[asset], engine=engine_id, with_guards=True, newest="partition", but_partition=but_partition, limit=most
+    )  # fmt: skip
+    noted = [(one.partition, json.loads(one.guards or "{}")) for one in made]
+    return [GuardCounts(partition, counts["rows"], counts["faults"]) for partition, counts in noted if counts["rows"]]
 
 
 def bands(now: GuardCounts, earlier: Sequence[GuardCounts]) -> list[Band]:

@@ -17,12 +17,12 @@ from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUS
 from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.planning.estimates import Estimate, estimate
+from veclip_pipelines.stages import CRAWL_PARTITION, caption_stages, names_of
 
 if TYPE_CHECKING:
     from assets.orchestration.backfills import BackfillState
     from assets.orchestration.launching import Launcher
 
-_ORDER = ("raw_crawl", "concept_captions", "vecap")
 _POLL_SECONDS = 1.0
 #: After which a daemon has given a sign of life, or there is none.
 _START_SECONDS = 120.0
@@ -59,7 +59,7 @@ def backfill(
         return None
     if not yes and not typer.confirm("Start it?"):
         raise UsageError("not started")
-    if "vecap" in todo or "concept_captions" in todo:
+    if any(stage.name in todo for stage in caption_stages()):
         launcher.check_engines(concept_engine, fusion_engine)
     with daemon(context.settings(), running=launcher.daemon_runs()):
         state = _follow(launcher, launcher.backfill(todo, concept_engine, fusion_engine))
@@ -83,7 +83,7 @@ def _chosen(launcher: Launcher, patterns: Sequence[str] | None) -> list[str]:
 
 def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, fusion: str) -> dict[str, list[str]]:
     """For each selected asset the partitions in which it is stale."""
-    selected = launcher.select(select, _ORDER)
+    selected = launcher.select(select, names_of(CRAWL_PARTITION))
     todo: dict[str, list[str]] = {}
     for key, stale in launcher.stale.captions_of(keys, concept, fusion).items():
         for asset in stale:
@@ -94,7 +94,7 @@ def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, f
 
 def _estimates(todo: Mapping[str, Sequence[str]]) -> list[Estimate]:
     entries = {drop.crawl_partition: drop.entries for drop in list_drops(context.warehouse())}
-    return estimate(context.warehouse(), _ORDER, todo, entries)
+    return estimate(context.warehouse(), names_of(CRAWL_PARTITION), todo, entries)
 
 
 def _say_estimates(estimates: Sequence[Estimate]) -> None:

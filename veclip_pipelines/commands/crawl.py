@@ -14,6 +14,9 @@ from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.planning.partition_history import earlier_contents
 from veclip_pipelines.tables.query import read_rows
 
+_HISTORY = (
+    "run_id", "recorded_at", "data_version", "delta_version", "rows_in", "rows_kept", "rows_rejected", "launched_by",
+)  # fmt: skip
 app = typer.Typer(
     no_args_is_help=True, help="Crawl drops: register, list, look at rejects and try them again, roll back, retire."
 )
@@ -130,9 +133,9 @@ def history(
     """List the contents that a crawl partition has had, the newest first."""
     rows = earlier_contents(context.warehouse(), partition)
     if as_json:
-        return rows_as_json(rows)
+        return rows_as_json([{name: getattr(row, name) for name in _HISTORY} for row in rows])
     columns = ("recorded_at", "run_id", "rows_kept", "rows_rejected", "launched_by")
-    lines = [[f"{row['recorded_at']:%Y-%m-%d %H:%M:%S}", *(row[name] for name in columns[1:])] for row in rows]
+    lines = [[f"{row.recorded_at:%Y-%m-%d %H:%M:%S}", *(getattr(row, name) for name in columns[1:])] for row in rows]
     print_rows(f"Contents of {partition}", columns, lines, numbers=("rows_kept", "rows_rejected"))
 
 

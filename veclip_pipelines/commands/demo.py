@@ -17,7 +17,7 @@ from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sam
 from veclip_pipelines.engines.install import install_demo_models
 from veclip_pipelines.evaluation.scoreboard import newest_scores
 from veclip_pipelines.serving.shown_samples import kept_samples, partition_counts
-from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.provenance import materialisations
 
 RECIPES = ("alttext", "vecap", "mixed")
 _SHOWN = 6
@@ -120,11 +120,5 @@ def _score_table(scores: list[dict[str, Any]]) -> tuple[str, tuple[str, ...], li
 def _durations(partitions: list[str]) -> list[list[object]]:
     """Seconds of each asset's newest materialisation that did any work."""
     keys = [*partitions, *RECIPES]
-    rows = read_rows(
-        context.warehouse(),
-        "SELECT asset, partition, seconds FROM provenance WHERE list_contains($keys, partition) "
-        "QUALIFY row_number() OVER (PARTITION BY asset, partition ORDER BY recorded_at DESC) = 1 ORDER BY recorded_at",
-        {"keys": keys},
-        tables=["provenance"],
-    )
-    return [[row["asset"], row["partition"], f"{row['seconds']:.1f}"] for row in rows]
+    newest = materialisations(context.warehouse(), partitions=keys, newest="partition")
+    return [[one.asset, one.partition, f"{one.seconds:.1f}"] for one in reversed(newest)]

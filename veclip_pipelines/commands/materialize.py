@@ -14,6 +14,7 @@ from veclip_pipelines.commands.console import ProgressBoard, describe_failure, p
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.stages import STAGES
 
 if TYPE_CHECKING:
     from assets.orchestration.launching import Launcher, RunDone
@@ -22,8 +23,6 @@ ConceptEngine = Annotated[
     str, typer.Option(envvar="VECLIP_CONCEPT_ENGINE", help="Engine profile for concept captions.")
 ]
 FusionEngine = Annotated[str, typer.Option(envvar="VECLIP_FUSION_ENGINE", help="Engine profile for the fusion.")]
-#: Assets whose checks are a step of their own.
-_CHECKED = {"raw_crawl", "duplicates", "concept_captions", "vecap", "training_sets", "benchmark_scores"}
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,8 @@ def bring_up_to_date(
 
 def _steps(assets: Sequence[str]) -> int:
     """Steps of a run: each asset, its checks, and the recipe's own version where a set is made."""
-    return len(assets) + len(_CHECKED & set(assets)) + int("training_sets" in assets)
+    checked = sum(STAGES[name].is_checked for name in assets if name in STAGES)
+    return len(assets) + checked + int("training_sets" in assets)
 
 
 def _print_plan(work: Sequence[StaleAssets], as_json: bool) -> None:

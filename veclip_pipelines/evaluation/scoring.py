@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veclip_pipelines import stages
 from veclip_pipelines.compute.fanout import Runner, stop_if_cancelled
 from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark, ZeroShotBenchmark
 from veclip_pipelines.evaluation.models import Embeddings, ModelSource, ScoredModel, load_model
 from veclip_pipelines.media.pictures import decode
 from veclip_pipelines.media.shards import ByteRange, read_range
 
-CODE_VERSION = "benchmark_scores.2"
+CODE_VERSION = stages.BENCHMARK_SCORES.code_version
 RECALL_AT, ACCURACY_AT = (1, 5, 10), (1, 5)
 
 #: Of the bootstrap over queries: how often it draws, and the share of the draws that lies within an interval.

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from veclip_pipelines.evaluation.scoreboard import paper_rows
 from veclip_pipelines.experiment.design import LARGE, Plan
 from veclip_pipelines.experiment.findings import ClaimResult, Key, Mean, findings, markdown, means
+from veclip_pipelines.stages import CHECKPOINTS
+from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -40,14 +42,10 @@ def scores_of(warehouse: Warehouse, recipes: Sequence[str]) -> list[dict[str, An
 
 def seconds_of(warehouse: Warehouse, recipes: Sequence[str]) -> dict[str, float]:
     """Seconds of each recipe's newest training that did any work."""
-    rows = read_rows(
-        warehouse,
-        "SELECT partition, max(seconds) AS seconds FROM provenance WHERE asset = 'checkpoints' AND list_contains(?, partition) "
-        "GROUP BY 1",
-        [list(recipes)],
-        tables=["provenance"],
-    )
-    return {row["partition"]: row["seconds"] for row in rows}
+    found: dict[str, float] = {}
+    for one in materialisations(warehouse, assets=[CHECKPOINTS.name], partitions=recipes):
+        found[one.partition] = max(one.seconds, found.get(one.partition, 0.0))
+    return found
 
 
 def write_report(

@@ -13,16 +13,14 @@ from typing import Any
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, Question, understand
-from veclip_pipelines.mixing.training_set import set_version_of
-from veclip_pipelines.tables.provenance import RETIRED
+from veclip_pipelines.stages import ALL, STAGES, version_of
+from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 Row = dict[str, Any]
 #: Asset, partition, engine, version.
 _Key = tuple[str, str, str, str]
-#: Upstream first.
-_ORDER = ("raw_crawl", "duplicates", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores")
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,8 @@ def lineage_graph(warehouse: Warehouse, subject: Subject) -> Graph:
         read += [end for end in ends if _is_of(one, end)]
         edges.update((_key(other), _key(one)) for other in read)
         waiting += read
-    made = sorted(chosen.values(), key=lambda one: (_ORDER.index(one.asset), one.partition, one.engine))
+    order = list(STAGES)
+    made = sorted(chosen.values(), key=lambda one: (order.index(one.asset), one.partition, one.engine))
     places = {_key(one): number for number, one in enumerate(made)}
     partitions = [one.partition for one in made if one.asset == "raw_crawl"]
     engines = [one.engine for one in made if one.engine]
@@ -160,20 +159,23 @@ def _key(one: Made) -> _Key:
 
 def _noted(warehouse: Warehouse) -> dict[_Key, Made]:
     """Each content that was ever materialised, by what it is: of equal ones the run that made it first."""
-    rows = read_rows(
-        warehouse,
-        "SELECT asset, partition, data_version AS version, inputs, run_id, rows_kept, rows_rejected, recorded_at, seconds, code_version, "
-        "guards "
-        "FROM provenance WHERE code_version != ? ORDER BY recorded_at",
-        [RETIRED],
-        tables=["provenance"],
-    )
     found: dict[_Key, Made] = {}
-    for row in rows:
-        inputs, guards = json.loads(row["inputs"]), json.loads(row["guards"] or "{}")
-        one = Made(**{**row, "inputs": inputs, "guards": guards, "seconds": float(row["seconds"])})
-        if one.asset in _ORDER:
-            found.setdefault(_key(one), one)
+    for one in reversed(materialisations(warehouse)):
+        if one.asset in STAGES and not one.is_retirement:
+            made = Made(
+                asset=one.asset,
+                partition=one.partition,
+                version=one.data_version,
+                inputs=one.inputs,
+                run_id=one.run_id,
+                rows_kept=one.rows_kept,
+                rows_rejected=one.rows_rejected,
+                recorded_at=one.recorded_at,
+                seconds=one.seconds,
+                code_version=one.code_version,
+                guards=json.loads(one.guards or "{}"),
+            )
+            found.setdefault(_key(made), made)
     return found
 
 
@@ -182,7 +184,7 @@ def _ends(noted: Iterable[Made], subject: Subject, checkpoints: set[str]) -> lis
     found: dict[tuple[str, str], Made] = {}
     for one in noted:
         if one.partition == subject.recipe and one.asset == "training_sets":
-            if set_version_of(one.inputs) == subject.set_version:
+            if version_of(one.inputs) == subject.set_version:
                 found[one.asset, ""] = one
         elif one.partition == subject.recipe and one.inputs.get("checkpoint") in checkpoints:
             found[one.asset, one.inputs["checkpoint"]] = one
@@ -200,9 +202,10 @@ def _tables_of(one: Made) -> Iterator[_Key]:
     """What a materialisation read of tables, as keys of the materialisations that wrote it."""
     for name, version in one.inputs.items():
         table, *rest = name.split("/")
-        if table == "duplicates":
-            yield table, "all", "", version
-        elif table in ("raw_crawl", "concept_captions", "vecap") and rest:
+        stage = STAGES.get(table)
+        if stage is not None and stage.keyed_by is None:
+            yield table, ALL, "", version
+        elif stage is not None and rest:
             yield table, rest[0], rest[1] if len(rest) > 1 else "", version
 
 

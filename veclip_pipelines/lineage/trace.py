@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, Question, condition_of
 from veclip_pipelines.lineage.trace_forwards import Row, Trace, add_exposures, add_takedowns, forwards, names_of
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.stages import STAGES, caption_stages
 from veclip_pipelines.tables.query import Asker, connect
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
-_TABLES = (
-    "crawl_drops", "raw_crawl", "concept_captions", "vecap", "duplicates", "engines", "training_sets", "set_pins", "checkpoints",
-    "benchmark_scores", "takedowns", "tombstones", "taints",
-)  # fmt: skip
+#: Read beside the stages themselves.
+_NOTES = ("crawl_drops", "engines", "set_pins", "takedowns", "tombstones", "taints")
 _SHOWN = (
     "sample_id", "crawl_partition", "outcome", "reason", "detail", "url", "final_url", "page_url", "fetched_at", "alt_text_raw",
     "alt_text", "image_sha256", "phash", "media_type", "width", "height", "shard_uri", "image_offset", "image_length", "source_uri",
@@ -32,7 +31,7 @@ def trace(warehouse: Warehouse, question: Question, *, limit: int = 5) -> Trace:
         UsageError: a score that is not named RECIPE/BENCHMARK/METRIC.
     """
     found = Trace(question)
-    with connect(warehouse, _TABLES) as connection:
+    with connect(warehouse, [*STAGES, *_NOTES]) as connection:
         connection.execute(f"CREATE TEMP MACRO is_kept(outcome) AS outcome = '{KEPT}'")
         ask = Asker(connection)
         if question.kind in (Kind.ENGINE, Kind.PROMPT):
@@ -53,8 +52,8 @@ def _from_rows(ask: Asker, found: Trace, limit: int) -> None:
     conditions = list(condition_of(found.question))
     if found.question.kind is Kind.TEXT:
         conditions += [
-            "image_sha256 IN (SELECT image_sha256 FROM concept_captions WHERE text = $v)",
-            "sample_id IN (SELECT sample_id FROM vecap WHERE text = $v)",
+            f"{stage.describes} IN (SELECT {stage.describes} FROM {stage.name} WHERE text = $v)"  # noqa: S608
+            for stage in caption_stages()
         ]
     ask("CREATE TEMP TABLE asked (sample_id VARCHAR, crawl_partition VARCHAR, outcome VARCHAR)")
     for condition in conditions:
@@ -102,17 +101,19 @@ def _samples(ask: Asker, limit: int) -> list[Row]:
     texts = (
         "text, engine_text, route, outcome, reason, detail, faults, attempts, finish_reason, engine_id, crawl_partition"
     )
-    of_picture = f"SELECT image_sha256, {texts} FROM concept_captions WHERE image_sha256 IN (SELECT unnest($keys))"  # noqa: S608
-    of_sample = f"SELECT sample_id, concept_engine_id, {texts} FROM vecap WHERE sample_id IN (SELECT unnest($keys))"  # noqa: S608
-    seen, fused = ask(of_picture, keys=pictures), ask(of_sample, keys=ids)
+    known = {"image_sha256": pictures, "sample_id": ids}
+    for stage in caption_stages():
+        of = str(stage.describes)
+        columns = ", ".join([of, *(name for name in stage.engine_columns if name != "engine_id"), texts])
+        captions = ask(f"SELECT {columns} FROM {stage.name} WHERE {of} IN (SELECT unnest($keys))", keys=known[of])  # noqa: S608
+        for row in samples:
+            row[stage.name] = [item for item in captions if item[of] == row[of]]
     sets = ask(
         "SELECT sample_id, recipe, set_version, part, coalesce(weight, 1.0) AS weight, outcome, reason, texts, probabilities "
         "FROM training_sets WHERE sample_id IN (SELECT unnest($keys)) ORDER BY recipe, set_version",
         keys=ids,
     )
     for row in samples:
-        row["concept_captions"] = [item for item in seen if item["image_sha256"] == row["image_sha256"]]
-        row["vecap"] = [item for item in fused if item["sample_id"] == row["sample_id"]]
         row["training_sets"] = [item for item in sets if item["sample_id"] == row["sample_id"]]
     return samples
 
@@ -134,8 +135,8 @@ def _near(ask: Asker, question: Question) -> list[Row]:
 
 
 def _engine_ids(samples: Sequence[Row]) -> list[str]:
-    made = [item for row in samples for item in (*row["concept_captions"], *row["vecap"])]
-    return sorted({item[name] for item in made for name in ("engine_id", "concept_engine_id") if item.get(name)})
+    made = [(stage, item) for row in samples for stage in caption_stages() for item in row[stage.name]]
+    return sorted({item[name] for stage, item in made for name in stage.engine_columns if item.get(name)})
 
 
 def _from_engines(ask: Asker, found: Trace) -> None:
@@ -143,15 +144,12 @@ def _from_engines(ask: Asker, found: Trace) -> None:
     table, condition = KNOWN_BY[found.question.kind]
     found.engines = ask(f"SELECT * FROM {table} WHERE {condition} ORDER BY first_used_at", v=found.question.value)  # noqa: S608
     ids = [row["engine_id"] for row in found.engines]
-    found.partitions = ask(
-        "SELECT crawl_partition, engine_id, 'concept_captions' AS asset, count(*) AS rows, "
-        "count(*) FILTER (is_kept(outcome)) AS kept FROM concept_captions WHERE engine_id IN (SELECT unnest($ids)) GROUP BY ALL "
-        "UNION ALL SELECT crawl_partition, engine_id, 'vecap', count(*), "
-        "count(*) FILTER (is_kept(outcome)) FROM vecap WHERE engine_id IN (SELECT unnest($ids)) "
-        "OR concept_engine_id IN (SELECT unnest($ids)) "
-        "GROUP BY ALL ORDER BY ALL",
-        ids=ids,
-    )
+    made = [
+        f"SELECT crawl_partition, engine_id, '{stage.name}' AS asset, count(*) AS rows, count(*) FILTER (is_kept(outcome)) AS kept "  # noqa: S608
+        f"FROM {stage.name} WHERE {' OR '.join(f'{name} IN (SELECT unnest($ids))' for name in stage.engine_columns)} GROUP BY ALL"
+        for stage in caption_stages()
+    ]
+    found.partitions = ask(f"{' UNION ALL '.join(made)} ORDER BY ALL", ids=ids)
     found.rows = sum(row["rows"] for row in found.partitions)
     # A concept caption reaches a set also through the engine that fused it.
     fusing = ask("SELECT DISTINCT engine_id FROM vecap WHERE concept_engine_id IN (SELECT unnest($ids))", ids=ids)

@@ -9,6 +9,7 @@ from typing import Any
 
 from veclip_pipelines.lineage.questions import Kind
 from veclip_pipelines.lineage.trace_forwards import Row, Trace
+from veclip_pipelines.stages import caption_stages
 from veclip_pipelines.tables.query import TAKEN_DOWN
 
 _SHORT = 12
@@ -73,9 +74,9 @@ def _facts(row: Row, found: Trace) -> Iterator[Branch]:
         size = f", {row['width']}x{row['height']}" if row["width"] else ""
         yield Branch(f"picture {row['image_sha256']}, {row['media_type']}{size}, perceptual hash {row['phash']}")
     engines = {engine["engine_id"]: engine for engine in found.engines}
-    for title, captions in (("concept caption", row["concept_captions"]), ("VeCap", row["vecap"])):
-        for item in captions:
-            yield Branch(f"{title} {item['text']!r}", tuple(_making(item, engines)))
+    for stage in caption_stages():
+        for item in row[stage.name]:
+            yield Branch(f"{stage.called} {item['text']!r}", tuple(_making(item, engines)))
     for item in row["training_sets"]:
         yield Branch(f"in set {item['recipe']}@{item['set_version']}", tuple(_use(item, row, found)))
 

@@ -10,9 +10,9 @@ import duckdb
 from veclip_pipelines.media.uids import read_uids
 from veclip_pipelines.mixing.conditions import all_of, clauses_of, filter_clauses, first_fault, score_sql
 from veclip_pipelines.mixing.mix import ResolvedPart, ResolvedText
-from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
+from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
+from veclip_pipelines.stages import stage_of_source
 
-_TABLES = {"vecap": ("vecap", "sample_id"), "concept_caption": ("concept_captions", "image_sha256")}
 #: A sample's uid in DataComp: a column of its own, or its key.
 _UID = "coalesce(json_extract_string(r.extra, '$.uid'), r.source_key)"
 
@@ -104,7 +104,9 @@ def _text_item(number: int, text: ResolvedText, partitions: list[str]) -> tuple[
         found = "list_filter(coalesce(r.captions, []), lambda y: y.name = ?)[1].text"
         values = [text.column]
     else:
-        table, key = _TABLES[text.source]
+        stage = stage_of_source(text.source)
+        assert stage is not None
+        table, key = stage.name, str(stage.describes)
         found = f"t{number}.text"
         words = _of_another(key) if text.shuffled else "text"
         texts = (

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from veclip_pipelines import stages
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.uids import uids_version
 from veclip_pipelines.mixing.mix import Mix, ResolvedText
 from veclip_pipelines.mixing.selection import select_rows
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_table, read_pins, write_pins
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
-CODE_VERSION = "training_sets.2"
+CODE_VERSION = stages.TRAINING_SETS.code_version
 _ROWS = 50_000
 
 
@@ -69,7 +69,9 @@ def input_versions(warehouse: Warehouse, mix: Mix, contents: Contents | None = N
 
 
 def _caption_version(contents: Contents, recipe: str, key: str, text: ResolvedText) -> dict[str, str]:
-    spec = VECAP if text.source == "vecap" else CONCEPT_CAPTIONS
+    stage = stages.stage_of_source(text.source)
+    assert stage is not None
+    spec = stage.table
     version, rows = contents.of(spec, {"crawl_partition": key, "engine_id": text.engine_id or ""})
     if rows == 0:
         raise VeclipError(
@@ -77,11 +79,6 @@ def _caption_version(contents: Contents, recipe: str, key: str, text: ResolvedTe
             f"as it is now. Materialise {spec.name} for it with that profile first."
         )
     return {f"{spec.name}/{key}/{text.engine_id}": version}
-
-
-def set_version_of(inputs: Mapping[str, str]) -> str:
-    """Hash over the recipe and the versions of all inputs."""
-    return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def pins_of(warehouse: Warehouse, mix: Mix) -> dict[str, TablePin]:
@@ -109,7 +106,7 @@ def make_training_set(
     A sample that lacks one of the texts draws from the others, at probabilities that again sum to 1; one that has none
     of them is a reject, with reason ``no_text``; one that a filter leaves out has the filter's reason.
     """
-    set_version = set_version_of(inputs)
+    set_version = stages.version_of(inputs)
     partition = {"recipe": mix.recipe, "set_version": set_version}
     expected = partition_files(warehouse.open(TRAINING_SETS), partition)
     name = f"set-{set_version}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.stages import tables
+from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _NEWEST = 20
@@ -38,27 +38,23 @@ class Estimate:
 
 def measured_rate(warehouse: Warehouse, asset: str) -> Rate | None:
     """The rate of an asset, None where it was never materialised. A materialisation that changed nothing does not count."""
-    found = read_rows(
-        warehouse,
-        "WITH first AS (SELECT * FROM provenance WHERE asset = $asset AND rows_in > 0 AND seconds > 0 "
-        "QUALIFY row_number() OVER (PARTITION BY partition, data_version ORDER BY recorded_at) = 1), "
-        "newest AS (SELECT * FROM first ORDER BY recorded_at DESC LIMIT $newest) "
-        "SELECT sum(rows_in) AS rows_in, sum(rows_kept) AS kept, sum(seconds) AS seconds, count(*) AS n FROM newest",
-        {"asset": asset, "newest": _NEWEST},
-        tables=["provenance"],
-    )[0]
-    if not found["n"]:
+    made = [one for one in materialisations(warehouse, assets=[asset]) if one.rows_in > 0 and one.seconds > 0]
+    # Of equal contents the first: the others were found done.
+    worked = list({(one.partition, one.data_version): one for one in made}.values())
+    newest = sorted(worked, key=lambda one: made.index(one))[:_NEWEST]
+    if not newest:
         return None
-    table = warehouse.open(TABLES[asset])
+    table = warehouse.open(tables()[asset])
     size = rows = 0
     if table is not None:
         actions = pa.table(table.get_add_actions(flatten=True))
         size, rows = sum(actions["size_bytes"].to_pylist()), sum(actions["num_records"].to_pylist())
+    rows_in = sum(one.rows_in for one in newest)
     return Rate(
-        float(found["rows_in"]) / float(found["seconds"]),
+        rows_in / sum(one.seconds for one in newest),
         size / rows if rows else 0.0,
-        float(found["kept"]) / float(found["rows_in"]),
-        int(found["n"]),
+        sum(one.rows_kept for one in newest) / rows_in,
+        len(newest),
     )
 
 

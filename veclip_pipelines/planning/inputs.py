@@ -24,9 +24,11 @@ from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.evaluation import scoring
 from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
 from veclip_pipelines.mixing.mix import Mix, ResolvedText, resolve_mix
-from veclip_pipelines.mixing.training_set import input_versions, set_version_of
+from veclip_pipelines.mixing.training_set import input_versions
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL
+from veclip_pipelines.stages import Stage, version_of
 from veclip_pipelines.tables.contents import Contents
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL
+from veclip_pipelines.tables.provenance import Recorded
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.checkpoint import checkpoint_id_of, find_checkpoint
 
@@ -59,6 +61,20 @@ def crawl_of(settings: Settings, warehouse: Warehouse, drop: RegisteredDrop) -> 
 
 def _crawl_inputs(policy: CrawlPolicy, fingerprint: str) -> dict[str, str]:
     return {"drop": fingerprint, "code": INDEX_VERSION, **({"nsfw": nsfw_engine()} if policy.nsfw else {})}
+
+
+def stage_inputs(recorded: Recorded, stage: Stage, partition: str) -> dict[str, str]:
+    """What a stage without an engine, a drop or a recipe of its own is made from: its code, and what its upstream stages made last.
+
+    Args:
+        recorded: of this partition.
+    """
+    versions = {"code": stage.code_version}
+    for upstream in stage.upstream:
+        for one in recorded.newest.get((upstream, partition), ()):
+            if not one.is_retirement:
+                versions["/".join(filter(None, (upstream, partition, one.engine)))] = one.data_version
+    return versions
 
 
 def concept_inputs(contents: Contents, partition: str, engine: EngineSpec) -> dict[str, str]:
@@ -101,7 +117,7 @@ class RecipeInputs:
 
     @property
     def set_version(self) -> str:
-        return set_version_of(self.versions)
+        return version_of(self.versions)
 
     @property
     def checkpoint_id(self) -> str:

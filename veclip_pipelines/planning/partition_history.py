@@ -6,23 +6,19 @@ that is killed in between is finished by running it again: both say what each ta
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pyarrow.fs as pafs
 
 from veclip_pipelines.crawl.drops import RegisteredDrop, list_drops, registered_drop, set_state
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.schemas.crawl_schemas import DUPLICATE_PAIRS, RAW_CRAWL
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.stages import CRAWL_PARTITION, STAGES, caption_stages, stages_of
 from veclip_pipelines.tables.commit import partition_files, replace_partition
-from veclip_pipelines.tables.data_files import DataFile
-from veclip_pipelines.tables.provenance import RETIRED, Provenance, record
-from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATE_PAIRS, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.tables.provenance import RETIRED, Provenance, materialisations, record
+from veclip_pipelines.tables.query import content_version
 from veclip_pipelines.tables.warehouse import Warehouse
-
-_CAPTIONS = (CONCEPT_CAPTIONS, VECAP)
 
 
 @dataclass(frozen=True)
@@ -36,16 +32,13 @@ class PutBack:
     rows_rejected: int
 
 
-def earlier_contents(warehouse: Warehouse, crawl_partition: str) -> list[dict[str, Any]]:
+def earlier_contents(warehouse: Warehouse, crawl_partition: str) -> list[Provenance]:
     """Materialisations of raw_crawl that gave this partition a new content, the newest first."""
-    return read_rows(
-        warehouse,
-        "SELECT run_id, recorded_at, data_version, delta_version, rows_in, rows_kept, rows_rejected, launched_by FROM provenance "
-        "WHERE asset = 'raw_crawl' AND partition = ? "
-        "QUALIFY data_version IS DISTINCT FROM lag(data_version) OVER (ORDER BY recorded_at) ORDER BY recorded_at DESC",
-        [crawl_partition],
-        tables=["provenance"],
-    )
+    made = materialisations(warehouse, assets=[RAW_CRAWL.name], partitions=[crawl_partition])
+    before = [*made[1:], None]
+    return [
+        one for one, last in zip(made, before, strict=True) if last is None or one.data_version != last.data_version
+    ]
 
 
 def roll_back(warehouse: Warehouse, crawl_partition: str, to_run: str | None, *, run_id: str, by: str) -> list[PutBack]:
@@ -63,13 +56,14 @@ def roll_back(warehouse: Warehouse, crawl_partition: str, to_run: str | None, *,
     """
     drop = registered_drop(warehouse, crawl_partition)
     target = _target(warehouse, drop, to_run)
-    parts = [target, *_captions_of(warehouse, crawl_partition, target["data_version"])]
-    held = [_files_of_run(warehouse, part) for part in parts]
-    pinned = json.loads(target["inputs"])["drop"]
+    parts = [target, *_captions_of(warehouse, crawl_partition, target.data_version)]
+    for part in parts:
+        _check_files(warehouse, part)
+    pinned = target.inputs["drop"]
     if drop.state != "pinned" or drop.fingerprint != pinned:
         # Before any table: from now on no sensor and no materialisation brings the newer content back.
         set_state(warehouse, drop, "pinned", fingerprint=pinned, by=by, run_id=run_id)
-    return [_put_back(warehouse, part, files, run_id, by) for part, files in zip(parts, held, strict=True)]
+    return [_put_back(warehouse, part, run_id, by) for part in parts]
 
 
 def retire(warehouse: Warehouse, crawl_partition: str, *, run_id: str, by: str) -> dict[str, int]:
@@ -85,11 +79,12 @@ def retire(warehouse: Warehouse, crawl_partition: str, *, run_id: str, by: str) 
         set_state(warehouse, known[crawl_partition], "retired", by=by, run_id=run_id)
     partition = {"crawl_partition": crawl_partition}
     given_up = {}
-    for spec in (RAW_CRAWL, *_CAPTIONS, DUPLICATE_PAIRS):
+    stages = [stage.table for stage in stages_of(CRAWL_PARTITION)]
+    for spec in (*stages, DUPLICATE_PAIRS):
         if expected := partition_files(warehouse.open(spec), partition):
             replace_partition(warehouse, spec, partition, [], expected=expected, properties={"run_id": run_id})
         given_up[spec.name] = len(expected)
-    for spec in (RAW_CRAWL, *_CAPTIONS):
+    for spec in stages:
         _note_retirement(warehouse, spec, crawl_partition, run_id, by)
     return given_up
 
@@ -116,16 +111,16 @@ def _note_retirement(warehouse: Warehouse, spec: TableSpec, crawl_partition: str
     )
 
 
-def _target(warehouse: Warehouse, drop: RegisteredDrop, to_run: str | None) -> dict[str, Any]:
+def _target(warehouse: Warehouse, drop: RegisteredDrop, to_run: str | None) -> Provenance:
     crawl_partition = drop.crawl_partition
     rows = _provenance(warehouse, RAW_CRAWL, crawl_partition)
     if to_run is not None:
-        found = next((row for row in rows if row["run_id"].startswith(to_run)), None)
+        found = next((row for row in rows if row.run_id.startswith(to_run)), None)
     elif drop.state == "pinned":
-        found = next((row for row in rows if json.loads(row["inputs"])["drop"] == drop.fingerprint), None)
+        found = next((row for row in rows if row.inputs["drop"] == drop.fingerprint), None)
     else:
         present, _ = content_version(warehouse, RAW_CRAWL, {"crawl_partition": crawl_partition})
-        found = next((row for row in rows if row["data_version"] != present), None)
+        found = next((row for row in rows if row.data_version != present), None)
     if found is None:
         wanted = f"of run {to_run!r}" if to_run else "before the present one"
         raise UsageError(
@@ -134,78 +129,50 @@ def _target(warehouse: Warehouse, drop: RegisteredDrop, to_run: str | None) -> d
     return found
 
 
-def _captions_of(warehouse: Warehouse, crawl_partition: str, raw_version: str) -> list[dict[str, Any]]:
+def _captions_of(warehouse: Warehouse, crawl_partition: str, raw_version: str) -> list[Provenance]:
     """For each engine the newest captions that were made of that content of raw_crawl."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for spec in _CAPTIONS:
-        for row in _provenance(warehouse, spec, crawl_partition):
-            inputs = json.loads(row["inputs"])
-            if inputs.get(f"raw_crawl/{crawl_partition}") == raw_version:
-                found.setdefault((spec.name, inputs["engine"]), row)
+    found: dict[tuple[str, str | None], Provenance] = {}
+    for stage in caption_stages():
+        for one in _provenance(warehouse, stage.table, crawl_partition):
+            if one.inputs.get(f"raw_crawl/{crawl_partition}") == raw_version:
+                found.setdefault((stage.name, one.engine), one)
     return list(found.values())
 
 
-def _provenance(warehouse: Warehouse, spec: TableSpec, crawl_partition: str) -> list[dict[str, Any]]:
-    return read_rows(
-        warehouse,
-        "SELECT * FROM provenance WHERE asset = ? AND partition = ? AND code_version <> ? ORDER BY recorded_at DESC",
-        [spec.name, crawl_partition, RETIRED],
-        tables=["provenance"],
-    )
+def _provenance(warehouse: Warehouse, spec: TableSpec, crawl_partition: str) -> list[Provenance]:
+    made = materialisations(warehouse, assets=[spec.name], partitions=[crawl_partition], files=True)
+    return [one for one in made if not one.is_retirement]
 
 
-def _put_back(warehouse: Warehouse, row: dict[str, Any], files: list[DataFile], run_id: str, by: str) -> PutBack:
-    spec, partition = _where(row)
+def _put_back(warehouse: Warehouse, earlier: Provenance, run_id: str, by: str) -> PutBack:
+    spec, partition = STAGES[earlier.asset].table, earlier.part or {}
     expected = partition_files(warehouse.open(spec), partition)
-    properties = {"run_id": run_id, "rolled_back_to": row["run_id"]}
-    commit = replace_partition(warehouse, spec, partition, files, expected=expected, properties=properties)
+    properties = {"run_id": run_id, "rolled_back_to": earlier.run_id}
+    commit = replace_partition(
+        warehouse, spec, partition, list(earlier.files), expected=expected, properties=properties
+    )
     data_version, rows = content_version(warehouse, spec, partition)
-    if data_version != row["data_version"]:
+    if data_version != earlier.data_version:
         raise VeclipError(
-            f"table {spec.name}, partition {partition}: what was put back is not what run {row['run_id']} made "
-            f"({data_version} instead of {row['data_version']}): its files were changed"
+            f"table {spec.name}, partition {partition}: what was put back is not what run {earlier.run_id} made "
+            f"({data_version} instead of {earlier.data_version}): its files were changed"
         )
     record(
         warehouse,
-        Provenance(
-            asset=spec.name,
-            partition=row["partition"],
-            run_id=run_id,
-            inputs=json.loads(row["inputs"]),
-            data_version=data_version,
-            delta_version=commit.version,
-            files=files,
-            rows_in=row["rows_in"],
-            rows_kept=row["rows_kept"],
-            rows_rejected=row["rows_rejected"],
-            seconds=0.0,
-            code_version=row["code_version"],
-            launched_by=by,
-        ),
+        replace(earlier, run_id=run_id, delta_version=commit.version, seconds=0.0, launched_by=by, guards=None),
     )
-    return PutBack(spec.name, row["run_id"], data_version, int(row["rows_kept"]), rows - int(row["rows_kept"]))
+    return PutBack(spec.name, earlier.run_id, data_version, earlier.rows_kept, rows - earlier.rows_kept)
 
 
-def _where(row: dict[str, Any]) -> tuple[TableSpec, dict[str, str]]:
-    """The table and the part of it that a materialisation wrote."""
-    spec = next(spec for spec in (RAW_CRAWL, *_CAPTIONS) if spec.name == row["asset"])
-    partition = {"crawl_partition": str(row["partition"])}
-    if spec is not RAW_CRAWL:
-        partition["engine_id"] = json.loads(row["inputs"])["engine"]
-    return spec, partition
-
-
-def _files_of_run(warehouse: Warehouse, row: dict[str, Any]) -> list[DataFile]:
-    """The data files that a materialisation's rows are in. Raises UsageError where they are not kept any more."""
-    spec, partition = _where(row)
-    files = [DataFile(path, size, rows, partition) for path, size, rows in json.loads(row["files"] or "[]")]
+def _check_files(warehouse: Warehouse, earlier: Provenance) -> None:
+    """Raises UsageError where the data files that a materialisation's rows are in are not kept any more."""
+    spec = STAGES[earlier.asset].table
     gone = [
         file.path
-        for file in files
+        for file in earlier.files
         if warehouse.filesystem.get_file_info(warehouse.path(spec, file.path)).type != pafs.FileType.File
     ]
-    if gone or not files:
+    if gone or not earlier.files:
         raise UsageError(
-            f"table {spec.name}: the files that run {row['run_id']} made are not kept any more ({len(gone)} were vacuumed)"
+            f"table {spec.name}: the files that run {earlier.run_id} made are not kept any more ({len(gone)} were vacuumed)"
         )
-    return files

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TypeVar
 
-from assets.shared.partitions import RECIPE_ASSETS
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import list_drops, registered_drop
@@ -20,16 +19,15 @@ from veclip_pipelines.planning.inputs import (
     fusion_engine,
     raw_crawl_inputs,
     score_inputs,
+    stage_inputs,
     training_set_inputs,
     vecap_inputs,
 )
+from veclip_pipelines.stages import CRAWL_PARTITION, RAW_CRAWL, RECIPE, names_of, stage_of_source, stages_of
 from veclip_pipelines.tables.contents import Contents
-from veclip_pipelines.tables.provenance import Recorded, is_current
+from veclip_pipelines.tables.provenance import Recorded, is_current, materialisations
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
-
-#: The table that each source of a recipe's texts is read from.
-_TABLES = {"alt_text": "raw_crawl", "concept_caption": "concept_captions", "vecap": "vecap"}
 
 _T = TypeVar("_T")
 
@@ -79,18 +77,12 @@ class Staleness:
         def raw_crawl(key: str) -> dict[str, str]:
             return raw_crawl_inputs(self.settings, drops.get(key) or registered_drop(self.warehouse, key))
 
-        return {
-            key: _stale_of(
-                recorded,
-                key,
-                {
-                    "raw_crawl": partial(raw_crawl, key),
-                    "concept_captions": partial(concept_inputs, contents, key, concept),
-                    "vecap": partial(vecap_inputs, contents, key, fusion, fused),
-                },
-            )
-            for key in partitions
+        own: dict[str, Callable[[str], dict[str, str]]] = {
+            "raw_crawl": raw_crawl,
+            "concept_captions": lambda key: concept_inputs(contents, key, concept),
+            "vecap": lambda key: vecap_inputs(contents, key, fusion, fused),
         }
+        return {key: _stale_of(recorded, CRAWL_PARTITION, key, own) for key in partitions}
 
     def models(self, recipe: str, *, changing: Collection[str] = (), contents: Contents | None = None) -> list[str]:
         """The recipe assets that are stale, each with all that is downstream of it.
@@ -100,16 +92,16 @@ class Staleness:
             contents: of all crawl partitions, where they were read for others already.
         """
         sources = {text.source for text in recipe_catalogue(self.settings).load(recipe).texts}
-        tables = {"raw_crawl", *(_TABLES[source] for source in sources if source in _TABLES)}
-        if tables & set(changing):
-            return list(RECIPE_ASSETS)
+        read = {RAW_CRAWL.name, *(stage.name for source in sources if (stage := stage_of_source(source)))}
+        if read & set(changing):
+            return list(names_of(RECIPE))
         of_set = cache(partial(training_set_inputs, self.settings, self.warehouse, recipe, contents))
-        inputs = {
-            "training_sets": lambda: of_set().versions,
-            "checkpoints": lambda: checkpoint_inputs(of_set()),
-            "benchmark_scores": lambda: score_inputs(self.settings, self.warehouse, of_set()),
+        own: dict[str, Callable[[str], dict[str, str]]] = {
+            "training_sets": lambda _: of_set().versions,
+            "checkpoints": lambda _: checkpoint_inputs(of_set()),
+            "benchmark_scores": lambda _: score_inputs(self.settings, self.warehouse, of_set()),
         }
-        return _stale_of(Recorded.of(self.warehouse, [recipe]), recipe, inputs)
+        return _stale_of(Recorded.of(self.warehouse, [recipe]), RECIPE, recipe, own)
 
     def raw_crawl(self, partition: str) -> bool:
         """Whether a partition's drop or the code that indexes it changed since."""
@@ -153,31 +145,30 @@ class Staleness:
 
     def _made(self) -> dict[tuple[str, str], str]:
         """Asset and partition of all that was materialised; of captions the profile of the newest engine."""
-        rows = read_rows(
-            self.warehouse,
-            "SELECT p.asset, p.partition, coalesce(e.profile, '') AS profile FROM provenance p "
-            "LEFT JOIN engines e ON e.engine_id = json_extract_string(p.inputs, '$.engine') "
-            "QUALIFY row_number() OVER (PARTITION BY p.asset, p.partition ORDER BY p.recorded_at DESC) = 1",
-            tables=["provenance", "engines"],
-        )
-        return {(row["asset"], row["partition"]): row["profile"] for row in rows}
+        engines = read_rows(self.warehouse, "SELECT engine_id, profile FROM engines", tables=["engines"])
+        profiles = {row["engine_id"]: row["profile"] for row in engines}
+        newest = materialisations(self.warehouse, newest="partition")
+        return {(one.asset, one.partition): profiles.get(one.engine, "") for one in newest}
 
 
-def _stale_of(recorded: Recorded, partition: str, inputs: Mapping[str, Callable[[], dict[str, str]]]) -> list[str]:
-    """The first asset that is stale, and all that follow it.
+def _stale_of(
+    recorded: Recorded, keyed_by: str, partition: str, own: Mapping[str, Callable[[str], dict[str, str]]]
+) -> list[str]:
+    """The first stage of a partition that is stale, and all that follow it.
 
     Args:
-        inputs: what each asset is made from now, in the assets' order.
+        keyed_by: which stages. own: what a stage is made from now, where that is more than what its upstream stages made.
     """
-    order = list(inputs)
-    for place, asset in enumerate(order):
+    order = stages_of(keyed_by)
+    for place, stage in enumerate(order):
         try:
-            current = recorded.is_current(asset, partition, inputs[asset]())
+            inputs = own[stage.name](partition) if stage.name in own else stage_inputs(recorded, stage, partition)
+            current = recorded.is_current(stage.name, partition, inputs)
         except VeclipError:
             # What it is made from is not there yet: that is found out when it runs, and said there.
             current = False
         if not current:
-            return order[place:]
+            return [stage.name for stage in order[place:]]
     return []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,10 +14,10 @@ from veclip_pipelines.audit.file_checks import orphan_tars
 from veclip_pipelines.captioning.plan import FOLDER as PLANS
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.media.storage import remove
-from veclip_pipelines.tables.provenance import RETIRED
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.stages import tables
+from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.standings import Standing, standings
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -62,7 +61,7 @@ def prunable_files(
     moment = now or datetime.now(UTC)
     scratch = moment - timedelta(hours=retention.scratch_hours)
     held = _held(warehouse)
-    found = [one for spec in TABLES.values() for one in _data_files(warehouse, spec, held, moment, retention)]
+    found = [one for spec in tables().values() for one in _data_files(warehouse, spec, held, moment, retention)]
     found += _staging(warehouse.root, (".tmp",), scratch)
     found += _staging(f"{warehouse.root}/{PLANS}", ("",), scratch)
     found += [
@@ -103,19 +102,19 @@ def _data_files(
 
 def _replaced(warehouse: Warehouse, spec: TableSpec) -> dict[str, datetime]:
     """When a later content took the place of the one that a file was of, by path; of one that was never noted nothing is known."""
-    rows = read_rows(
-        warehouse,
-        "SELECT files, lead(recorded_at) OVER (PARTITION BY partition, engine ORDER BY recorded_at) AS replaced, "
-        "max(recorded_at) FILTER (code_version = $retired) OVER (PARTITION BY partition) AS retired FROM "
-        "(SELECT *, json_extract_string(inputs, '$.engine') AS engine FROM provenance WHERE asset = $asset AND files IS NOT NULL)",
-        {"asset": spec.name, "retired": RETIRED},
-        tables=["provenance"],
-    )
     found: dict[str, datetime] = {}
-    for row in rows:
-        since = row["replaced"] or row["retired"]
-        for path, _, _ in json.loads(row["files"]) if since else ():
-            found[path] = max(since, found.get(path, since))
+    # The newest first: what came last of a partition's engine took the place of what is seen next.
+    replaced: dict[tuple[str, str | None], datetime] = {}
+    retired: dict[str, datetime] = {}
+    for one in materialisations(warehouse, assets=[spec.name], files=True):
+        if one.is_retirement:
+            retired.setdefault(one.partition, one.recorded_at)
+        key = (one.partition, one.engine)
+        since = replaced.get(key) or retired.get(one.partition)
+        replaced[key] = one.recorded_at
+        if since is not None:
+            for file in one.files:
+                found[file.path] = max(since, found.get(file.path, since))
     return found
 
 

@@ -17,16 +17,16 @@ import duckdb
 
 from veclip_pipelines.lineage.graph import Graph, Subject, lineage_graph
 from veclip_pipelines.mixing.mix import Mix, ResolvedPart
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.stages import CRAWL_PARTITION, caption_stages, names_of
 from veclip_pipelines.tables.pins import SetPins, connect_pinned, read_pins
 from veclip_pipelines.tables.query import Asker
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 Row = dict[str, Any]
 SHOWN = 20
 #: A drop's other columns that tell a licence, by the names that data sets use.
 LICENCE_COLUMNS = ("license", "licence", "license_url", "rights", "usage_rights", "copyright")
-_TABLES = ("raw_crawl", "concept_captions", "vecap")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def data_card(warehouse: Warehouse, subject: Subject, *, samples: int = 12) -> C
     pins = read_pins(warehouse, subject.recipe, subject.set_version)
     graph = lineage_graph(warehouse, subject)
     also = ["training_sets", "set_figures", "set_pins", "takedowns", "exports", "taints"]
-    with connect_pinned(warehouse, {name: pins.tables[name] for name in _TABLES}, also) as connection:
+    pinned = {name: pins.tables[name] for name in names_of(CRAWL_PARTITION)}
+    with connect_pinned(warehouse, pinned, also) as connection:
         ask = Asker(connection)
         _take(connection, subject)
         return _card(ask, subject, graph, pins, samples)
@@ -184,7 +185,7 @@ def _stages(ask: Asker) -> list[Row]:
     parts = [
         f"SELECT '{table}' AS stage, reason, count(*) AS rows, (SELECT count(*) FROM {table}) AS of_rows "  # noqa: S608
         f"FROM {table} WHERE outcome <> '{KEPT}' GROUP BY reason"
-        for table in _TABLES
+        for table in names_of(CRAWL_PARTITION)
     ]
     return ask(f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY stage, rows DESC, reason")  # noqa: S608
 
@@ -192,7 +193,7 @@ def _stages(ask: Asker) -> list[Row]:
 def _guards(ask: Asker, graph: Graph) -> list[Row]:
     """For each engine: rows, the share of each route, and the share that each guard objected to."""
     found = []
-    for table in ("concept_captions", "vecap"):
+    for table in [stage.name for stage in caption_stages()]:
         for row in ask(f"SELECT engine_id, count(*) AS rows FROM {table} GROUP BY 1 ORDER BY 1"):  # noqa: S608
             engine = {"engine": row["engine_id"]}
             counted = f"FROM {table} WHERE engine_id = $engine GROUP BY 1 ORDER BY n DESC, what"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from veclip_pipelines import __version__
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.lineage.graph import Graph, Made
-from veclip_pipelines.tables.column_lineage import COLUMN_LINEAGE
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.schemas.column_lineage import COLUMN_LINEAGE
+from veclip_pipelines.stages import tables
 from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _version(one: Made) -> dict[str, Any]:
 def _columns(warehouse: Warehouse, one: Made, above: Sequence[Made]) -> dict[str, Any]:
     from openlineage.client.facet_v2 import column_lineage_dataset, schema_dataset
 
-    spec = TABLES[one.asset]
+    spec = tables()[one.asset]
     fields = [
         schema_dataset.SchemaDatasetFacetFields(field.name, str(field.type), spec.descriptions[field.name])
         for field in spec.schema

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from veclip_pipelines.captioning.guard_rates import NEWEST, GuardCounts, newest_counts
+from veclip_pipelines.stages import STAGES
+from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 5
-#: The engine of a partition's newest materialisation of an asset.
-_NEWEST_ENGINE = (
-    "SELECT json_extract_string(inputs, '$.engine') AS engine_id FROM provenance WHERE asset = $asset AND partition = $key "
-    "ORDER BY recorded_at DESC LIMIT 1"
-)
+#: Partitions whose rates are plotted: this one and the ten that its band is made from.
+_PLOTTED = NEWEST + 1
 
 
 def rejects_of(warehouse: Warehouse, partition: str) -> list[dict[str, Any]]:
@@ -51,26 +50,25 @@ def largest_groups(warehouse: Warehouse, limit: int) -> list[dict[str, Any]]:
 
 def guard_examples(warehouse: Warehouse, asset: str, partition: str) -> list[dict[str, Any]]:
     """For each guard that objected to rows of the newest engine: how many, and some with what the engine had said."""
-    key = "image_sha256" if asset == "concept_captions" else "sample_id"
+    key = STAGES[asset].describes
     return read_rows(
         warehouse,
-        f"WITH newest AS ({_NEWEST_ENGINE}), judged AS (SELECT unnest(faults) AS fault, {key} AS row_key, engine_text, text, "  # noqa: S608
-        f"route, reason, detail FROM {asset} WHERE crawl_partition = $key AND engine_id = (SELECT engine_id FROM newest)) "
+        f"WITH judged AS (SELECT unnest(faults) AS fault, {key} AS row_key, engine_text, text, route, reason, detail "  # noqa: S608
+        f"FROM {asset} WHERE crawl_partition = $key AND engine_id = $engine) "
         "SELECT fault, count(*) AS rows, list({'row_key': row_key, 'engine_text': engine_text, 'text': text, 'route': route, "
         "'reason': reason, 'detail': detail} ORDER BY row_key)[1:$n] AS examples FROM judged GROUP BY fault ORDER BY rows DESC, fault",
-        {"key": partition, "asset": asset, "n": _SHOWN},
-        tables=[asset, "provenance"],
+        {"key": partition, "engine": _newest_engine(warehouse, asset, partition), "n": _SHOWN},
+        tables=[asset],
     )
 
 
-def guard_history(warehouse: Warehouse, asset: str, partition: str) -> list[dict[str, Any]]:
+def guard_history(warehouse: Warehouse, asset: str, partition: str) -> list[GuardCounts]:
     """Rows and faults of the newest partitions of the same engine, the oldest first: what the plot shows."""
-    rows = read_rows(
-        warehouse,
-        f"WITH newest AS ({_NEWEST_ENGINE}) SELECT partition, guards FROM provenance WHERE asset = $asset AND guards IS NOT NULL "  # noqa: S608
-        "AND json_extract_string(inputs, '$.engine') = (SELECT engine_id FROM newest) "
-        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY recorded_at DESC) = 1 ORDER BY recorded_at DESC LIMIT 11",
-        {"key": partition, "asset": asset},
-        tables=["provenance"],
-    )
-    return [{"partition": row["partition"], **json.loads(row["guards"])} for row in reversed(rows)]
+    newest = newest_counts(warehouse, asset, _newest_engine(warehouse, asset, partition), _PLOTTED)
+    return list(reversed(newest))
+
+
+def _newest_engine(warehouse: Warehouse, asset: str, partition: str) -> str:
+    """The engine of a partition's newest materialisation of an asset; "" where there is none."""
+    newest = latest(warehouse, asset, partition)
+    return (newest.engine if newest else None) or ""

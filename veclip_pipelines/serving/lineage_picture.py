@@ -10,11 +10,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from veclip_pipelines.lineage.graph import Graph, Made
+from veclip_pipelines.stages import STAGES, depth
 
-_COLUMNS = {"drop": 0, "engine": 0, "raw_crawl": 1, "duplicates": 2, "concept_captions": 2, "vecap": 3, "training_sets": 4,
-            "checkpoints": 5, "benchmark_scores": 6}  # fmt: skip
-_COLOURS = {"drop": "#e9ecef", "engine": "#fff3bf", "raw_crawl": "#dbe4ff", "duplicates": "#dbe4ff", "concept_captions": "#d3f9d8",
-            "vecap": "#d3f9d8", "training_sets": "#ffe8cc", "checkpoints": "#ffdeeb", "benchmark_scores": "#eebefa"}  # fmt: skip
+#: What a stage is made with stands left of all stages.
+_SOURCES = {"drop": "#e9ecef", "engine": "#fff3bf"}
 #: Boxes of one kind that are drawn one by one; more are drawn as one.
 _MOST = 6
 _WIDTH, _HEIGHT, _LINE = 2.3, 0.78, 28
@@ -28,19 +27,28 @@ class Box:
     lines: tuple[str, ...]
 
 
+def _column(kind: str) -> int:
+    return 0 if kind in _SOURCES else depth(kind)
+
+
+def _colour(kind: str) -> str:
+    return _SOURCES.get(kind) or STAGES[kind].colour
+
+
 def lineage_svg(graph: Graph) -> bytes:
     """The picture. Names of partitions, recipes, profiles and benchmarks are in it, and no text of a sample."""
     boxes, arrows = boxes_of(graph)
     columns: dict[int, list[int]] = {}
     for number, box in enumerate(boxes):
-        columns.setdefault(_COLUMNS[box.kind], []).append(number)
+        columns.setdefault(_column(box.kind), []).append(number)
+    last = max(map(depth, STAGES))
     most = max((len(numbers) for numbers in columns.values()), default=1)
     places = {
         number: (column * (_WIDTH + 0.7), (len(numbers) - 1) / 2 - row)
         for column, numbers in columns.items()
         for row, number in enumerate(numbers)
     }
-    figure = Figure(figsize=(2.1 * 7, max(1.6, 0.95 * most)), layout="constrained")
+    figure = Figure(figsize=(2.1 * (last + 1), max(1.6, 0.95 * most)), layout="constrained")
     axes = figure.subplots()
     for left, right in arrows:
         (x, y), (to_x, to_y) = places[left], places[right]
@@ -52,7 +60,7 @@ def lineage_svg(graph: Graph) -> bytes:
         box = boxes[number]
         axes.add_patch(
             matplotlib.patches.FancyBboxPatch(
-                (x, y - _HEIGHT / 2), _WIDTH, _HEIGHT, boxstyle="round,pad=0,rounding_size=0.08", facecolor=_COLOURS[box.kind],
+                (x, y - _HEIGHT / 2), _WIDTH, _HEIGHT, boxstyle="round,pad=0,rounding_size=0.08", facecolor=_colour(box.kind),
                 edgecolor="#868e96", linewidth=0.8,
             )
         )  # fmt: skip
@@ -61,7 +69,7 @@ def lineage_svg(graph: Graph) -> bytes:
                 x + _WIDTH / 2, y + 0.22 - 0.22 * line, _short(text), ha="center", va="center", parse_math=False,
                 fontsize=7.5 if line else 8.5, fontweight="normal" if line else "bold", color="#1f2430" if line < 2 else "#6b7280",
             )  # fmt: skip
-    axes.set(xlim=(-0.1, 6 * (_WIDTH + 0.7) + _WIDTH + 0.1), ylim=(-most / 2 - 0.1, most / 2 + 0.1))
+    axes.set(xlim=(-0.1, last * (_WIDTH + 0.7) + _WIDTH + 0.1), ylim=(-most / 2 - 0.1, most / 2 + 0.1))
     axes.axis("off")
     buffer = io.BytesIO()
     # Texts stay texts, and the same graph is the same file.

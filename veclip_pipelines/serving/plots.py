@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from veclip_pipelines.captioning.guard_rates import GuardCounts
+
 _COLOURS = ("#4c6ef5", "#f59f00", "#12b886", "#e64980", "#868e96")
 
 #: Metrics in the order in which they are shown, and their short names.
@@ -81,17 +83,17 @@ def reject_bars(rejects: Sequence[Mapping[str, Any]], partition: str) -> bytes:
     return _png(figure)
 
 
-def guard_rates(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
+def guard_rates(history: Sequence[GuardCounts], title: str) -> bytes:
     """Share of rows that each guard objected to, partition by partition, the newest on the right."""
     figure = Figure(figsize=(6.6, 3.2), layout="constrained")
     axes = figure.subplots()
-    names = [str(counts["partition"]) for counts in history]
+    names = [counts.partition for counts in history]
     total: dict[str, int] = {}
     for counts in history:
-        for reason, rows in counts["faults"].items():
+        for reason, rows in counts.faults.items():
             total[reason] = total.get(reason, 0) + rows
     for place, reason in enumerate(sorted(total, key=lambda name: -total[name])[:8]):
-        shares = [100 * counts["faults"].get(reason, 0) / max(1, counts["rows"]) for counts in history]
+        shares = [100 * counts.faults.get(reason, 0) / max(1, counts.rows) for counts in history]
         style = "-" if place < len(_COLOURS) else "--"
         axes.plot(names, shares, marker="o", markersize=3, linestyle=style, color=_COLOURS[place % 5], label=reason)
     axes.set(ylabel="% of rows", ylim=(0, None), title=title if total else f"{title}: no guard objected")

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from veclip_pipelines.media.shards import ByteRange, read_ranges
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.stages import CHECKPOINTS
+from veclip_pipelines.tables.provenance import latest, materialisations
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
-_CAPTION_TABLES = ["raw_crawl", "concept_captions", "vecap", "provenance"]
+_CAPTION_TABLES = ["raw_crawl", "concept_captions", "vecap"]
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,19 @@ class ShownSample:
 def kept_samples(warehouse: Warehouse, partition: str, limit: int, offset: int = 0) -> list[ShownSample]:
     """Kept samples of a crawl partition in the order of their shards, with the captions of the newest materialisation."""
     sql = f"""
-        WITH newest AS (
-            SELECT asset, json_extract_string(inputs, '$.engine') AS engine_id FROM provenance WHERE partition = $key
-            QUALIFY row_number() OVER (PARTITION BY asset ORDER BY recorded_at DESC) = 1)
         SELECT r.sample_id, r.image_sha256, r.shard_uri, r.image_offset, r.image_length, r.width, r.height, r.alt_text,
                c.text AS concept, v.text AS vecap, v.route, v.reason
         FROM raw_crawl r
         LEFT JOIN concept_captions c ON c.image_sha256 = r.image_sha256 AND c.crawl_partition = r.crawl_partition
-             AND c.engine_id = (SELECT engine_id FROM newest WHERE asset = 'concept_captions')
+             AND c.engine_id = $concept
         LEFT JOIN vecap v ON v.sample_id = r.sample_id AND v.crawl_partition = r.crawl_partition
-             AND v.engine_id = (SELECT engine_id FROM newest WHERE asset = 'vecap')
+             AND v.engine_id = $fusion
         WHERE r.crawl_partition = $key AND r.outcome = '{KEPT}'
         ORDER BY r.shard_uri, r.image_offset, r.sample_id LIMIT $limit OFFSET $offset"""  # noqa: S608
-    rows = read_rows(warehouse, sql, {"key": partition, "limit": limit, "offset": offset}, tables=_CAPTION_TABLES)
+    newest = {one.asset: one.engine for one in materialisations(warehouse, partitions=[partition], newest="partition")}
+    engines = {"concept": newest.get("concept_captions"), "fusion": newest.get("vecap")}
+    asked = {"key": partition, "limit": limit, "offset": offset, **engines}
+    rows = read_rows(warehouse, sql, asked, tables=_CAPTION_TABLES)
     return [
         ShownSample(
             row["sample_id"],
@@ -88,13 +90,13 @@ def partition_counts(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 def newest_set(warehouse: Warehouse, recipe: str, limit: int) -> list[dict[str, Any]]:
     """Some rows of the newest training set of a recipe: picture, texts and probabilities."""
+    newest = latest(warehouse, CHECKPOINTS.name, recipe)
     return read_rows(
         warehouse,
         "SELECT sample_id, image_sha256, texts, probabilities, set_version FROM training_sets WHERE recipe = $recipe "  # noqa: S608
-        f"AND outcome = '{KEPT}' AND set_version = (SELECT json_extract_string(inputs, '$.training_set') FROM provenance "
-        "WHERE asset = 'checkpoints' AND partition = $recipe ORDER BY recorded_at DESC LIMIT 1) ORDER BY sample_id LIMIT $limit",
-        {"recipe": recipe, "limit": limit},
-        tables=["training_sets", "provenance"],
+        f"AND outcome = '{KEPT}' AND set_version = $version ORDER BY sample_id LIMIT $limit",
+        {"recipe": recipe, "version": newest.inputs.get("training_set") if newest else None, "limit": limit},
+        tables=["training_sets"],
     )
 
 

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from veclip_pipelines import stages
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import SET_PINS
 from veclip_pipelines.tables.commit import append_new, files_of
 from veclip_pipelines.tables.query import connect, read_rows, view_of_files
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import SET_PINS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -103,7 +103,7 @@ def connect_pinned(
     connection = connect(warehouse, also)
     for name, pin in tables.items():
         try:
-            view_of_files(connection, warehouse, TABLES[name], pin.files)
+            view_of_files(connection, warehouse, stages.tables()[name], pin.files)
         except (duckdb.IOException, OSError) as error:
             raise VeclipError(
                 f"table {name} lost files that a training set pins (Delta version {pin.version}): {error}. "

@@ -1,23 +1,32 @@
 """The provenance table: what each materialisation read and wrote. It decides what is stale.
 
-Dagster's own stale marks skip edges with 100 or more upstream partitions, so they are shown but not relied on.
+Dagster's own stale marks skip edges with 100 or more upstream partitions, so they are shown but not relied on. All that is asked
+of this table goes through :func:`materialisations`: what is newest is decided in one place.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any, Literal
 
+from veclip_pipelines.schemas.crawl_schemas import PROVENANCE
+from veclip_pipelines.stages import STAGES
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.data_files import DataFile
-from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import PROVENANCE
+from veclip_pipelines.tables.query import Ask, asker
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Stands for the code version where nothing was made, but taken out of use.
+#: Stands for the code version where nothing was made, but a partition was retired.
 RETIRED = "retired"
+_ENGINE = "json_extract_string(inputs, '$.engine')"
+_COLUMNS = (
+    "asset, partition, run_id, inputs, data_version, delta_version, rows_in, rows_kept, rows_rejected, seconds, code_version, "
+    "launched_by, guards, recorded_at"
+)
+_GROUPS = {"partition": "asset, partition", "engine": f"asset, partition, {_ENGINE}"}
 
 
 @dataclass(frozen=True)
@@ -27,8 +36,9 @@ class Provenance:
     Attributes:
         inputs: version of each thing that was read: tables, engines, recipes, code.
         data_version: hash of the rows that were written.
-        files: data files that hold the rows; empty for a table that only ever grows.
+        files: data files that hold the rows; empty for a table that only ever grows, and where they were not asked for.
         guards: for captions: rows and how many of them each guard objected to, JSON.
+        recorded_at: when it was written down.
     """
 
     asset: str
@@ -45,29 +55,94 @@ class Provenance:
     code_version: str
     launched_by: str
     guards: str | None = None
+    recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def engine(self) -> str | None:
+        """The engine_id of captions; "" of a partition that was retired; None for all else."""
+        return self.inputs.get("engine")
+
+    @property
+    def is_retirement(self) -> bool:
+        """Whether it says that the partition was retired, and nothing was made."""
+        return self.code_version == RETIRED
+
+    @property
+    def part(self) -> dict[str, str] | None:
+        """The part of the table that was written; None where it is not a part of its own."""
+        stage = STAGES.get(self.asset)
+        return None if stage is None or self.is_retirement else stage.part(self.partition, self.inputs)
 
 
 def record(warehouse: Warehouse, provenance: Provenance) -> None:
     """Writes down one materialisation, once a run and partition."""
-    files = json.dumps([[file.path, file.size, file.rows] for file in provenance.files])
     row = {
         **vars(provenance),
-        "inputs": _as_json(provenance.inputs),
-        "files": files,
+        "inputs": json.dumps(dict(provenance.inputs), sort_keys=True),
+        "files": json.dumps([[file.path, file.size, file.rows] for file in provenance.files]),
         "recorded_at": datetime.now(UTC),
     }
     append_new(warehouse, PROVENANCE, [row], properties={"run_id": provenance.run_id})
 
 
-def latest(warehouse: Warehouse, asset: str, partition: str) -> dict[str, object] | None:
+def materialisations(
+    source: Warehouse | Ask,
+    *,
+    assets: Collection[str] | None = None,
+    partitions: Collection[str] | None = None,
+    but_partition: str | None = None,
+    engine: str | None = None,
+    with_guards: bool = False,
+    newest: Literal["partition", "engine"] | None = None,
+    limit: int | None = None,
+    files: bool = False,
+) -> list[Provenance]:
+    """What was materialised, the newest first.
+
+    Args:
+        source: a warehouse, or what asks a connection that has the table.
+        assets, partitions, engine, with_guards: only these.
+        but_partition: not this one.
+        newest: of each asset's partition the newest alone, or of each of its engines.
+        files: whether the data files are read too: they are most of the table.
+    """
+    conditions: list[str] = ["true"]
+    parameters: dict[str, object] = {}
+    if assets is not None:
+        conditions.append("asset IN (SELECT unnest($assets))")
+        parameters["assets"] = list(assets)
+    if partitions is not None:
+        conditions.append("partition IN (SELECT unnest($partitions))")
+        parameters["partitions"] = list(partitions)
+    if but_partition is not None:
+        conditions.append("partition <> $but_partition")
+        parameters["but_partition"] = but_partition
+    if engine is not None:
+        conditions.append(f"{_ENGINE} = $engine")
+        parameters["engine"] = engine
+    if with_guards:
+        conditions.append("guards IS NOT NULL")
+    sql = f"SELECT {_COLUMNS}{', files' if files else ''} FROM provenance WHERE {' AND '.join(conditions)}"  # noqa: S608
+    if newest is not None:
+        sql += f" QUALIFY row_number() OVER (PARTITION BY {_GROUPS[newest]} ORDER BY recorded_at DESC) = 1"
+    sql += " ORDER BY recorded_at DESC"
+    if limit is not None:
+        sql += f" LIMIT {limit}"
+    return [_provenance(row) for row in asker(source, ["provenance"])(sql, **parameters)]
+
+
+def _provenance(row: dict[str, Any]) -> Provenance:
+    listed = json.loads(row.pop("files", None) or "[]")
+    found = Provenance(**{**row, "inputs": json.loads(row["inputs"])}, files=())
+    if not listed:
+        return found
+    files = tuple(DataFile(path, size, rows, found.part or {}) for path, size, rows in listed)
+    return replace(found, files=files)
+
+
+def latest(source: Warehouse | Ask, asset: str, partition: str) -> Provenance | None:
     """The newest materialisation of an asset's partition, or None."""
-    rows = read_rows(
-        warehouse,
-        "SELECT * FROM provenance WHERE asset = ? AND partition = ? ORDER BY recorded_at DESC LIMIT 1",
-        [asset, partition],
-        tables=["provenance"],
-    )
-    return rows[0] if rows else None
+    return next(iter(materialisations(source, assets=[asset], partitions=[partition], limit=1)), None)
 
 
 @dataclass(frozen=True)
@@ -75,24 +150,16 @@ class Recorded:
     """The newest materialisations of some partitions, read once.
 
     Attributes:
-        inputs: by asset and partition, the newest first: engine and inputs, of each engine the newest.
+        newest: by asset and partition, the newest first: of each engine the newest.
     """
 
-    inputs: Mapping[tuple[str, str], Sequence[tuple[str | None, str]]]
+    newest: Mapping[tuple[str, str], Sequence[Provenance]]
 
     @classmethod
     def of(cls, warehouse: Warehouse, partitions: Sequence[str]) -> Recorded:
-        rows = read_rows(
-            warehouse,
-            "SELECT asset, partition, json_extract_string(inputs, '$.engine') AS engine, inputs FROM provenance "
-            "WHERE partition IN (SELECT unnest(?)) "
-            "QUALIFY row_number() OVER (PARTITION BY asset, partition, engine ORDER BY recorded_at DESC) = 1 ORDER BY recorded_at DESC",
-            [list(partitions)],
-            tables=["provenance"],
-        )
-        found: dict[tuple[str, str], list[tuple[str | None, str]]] = {}
-        for row in rows:
-            found.setdefault((row["asset"], row["partition"]), []).append((row["engine"], row["inputs"]))
+        found: dict[tuple[str, str], list[Provenance]] = {}
+        for one in materialisations(warehouse, partitions=partitions, newest="engine"):
+            found.setdefault((one.asset, one.partition), []).append(one)
         return cls(found)
 
     def is_current(self, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
@@ -101,16 +168,12 @@ class Recorded:
         Of captions, the newest by the same engine: several engines' captions of a partition stand side by side. That a
         partition was retired counts for all of them; it is noted without an engine.
         """
-        for engine, noted in self.inputs.get((asset, partition), ()):
-            if engine in (inputs.get("engine"), ""):
-                return noted == _as_json(inputs)
+        for one in self.newest.get((asset, partition), ()):
+            if one.engine in (inputs.get("engine"), ""):
+                return dict(one.inputs) == dict(inputs)
         return False
 
 
 def is_current(warehouse: Warehouse, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
     """As :meth:`Recorded.is_current`, of one partition."""
     return Recorded.of(warehouse, [partition]).is_current(asset, partition, inputs)
-
-
-def _as_json(inputs: Mapping[str, str]) -> str:
-    return json.dumps(dict(inputs), sort_keys=True)

@@ -9,18 +9,19 @@ No view shows what a takedown took out, whichever files it reads: tombstones are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 
+from veclip_pipelines.schemas.shared_columns import REJECTED
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.takedown_schemas import TOMBSTONES
+from veclip_pipelines.stages import STAGES
+from veclip_pipelines.stages import tables as all_tables
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.shared_columns import REJECTED
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.takedown_schemas import TOMBSTONES
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
 
 if TYPE_CHECKING:
@@ -40,13 +41,9 @@ _DUCKDB_TYPES = {
 TAKEN_DOWN = "taken_down"
 #: The content version of a partition without rows.
 NO_ROWS = hashlib.md5(b"", usedforsecurity=False).hexdigest()
-#: Steps whose table holds rejects beside kept rows, with the column that names the row.
-REJECTING_STAGES = {
-    "raw_crawl": "source_key",
-    "concept_captions": "image_sha256",
-    "vecap": "sample_id",
-    "training_sets": "sample_id",
-}
+
+#: What asks questions, with their parameters by name: an :class:`Asker`, or one over a warehouse.
+Ask = Callable[..., list[dict[str, Any]]]
 
 
 def connect(
@@ -59,10 +56,10 @@ def connect(
         alone: as :func:`veclip_pipelines.tables.database.connection` has it.
     """
     connection = open_connection(alone=alone)
-    names = list(TABLES) if tables is None else list(tables)
-    for name in names:
-        _create_view(connection, warehouse, TABLES[name])
-    if set(REJECTING_STAGES) <= set(names):
+    specs = all_tables()
+    for name in specs if tables is None else tables:
+        _create_view(connection, warehouse, specs[name])
+    if tables is None:
         _create_rejects_view(connection)
     return connection
 
@@ -96,6 +93,13 @@ class Asker:
 
     def __call__(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
         return rows_of(self.connection, sql, parameters)
+
+
+def asker(source: Warehouse | Ask, tables: Sequence[str]) -> Ask:
+    """Asks a warehouse about some tables, or what asks already."""
+    if not isinstance(source, Warehouse):
+        return source
+    return lambda sql, **parameters: read_rows(source, sql, parameters, tables=tables)
 
 
 def content_version(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str, str]) -> tuple[str, int]:
@@ -238,11 +242,10 @@ def _columns_of(connection: duckdb.DuckDBPyConnection, files: str, options: str)
 
 
 def _create_rejects_view(connection: duckdb.DuckDBPyConnection) -> None:
-    parts = []
-    for stage, key in REJECTING_STAGES.items():
-        partition = "recipe" if stage == "training_sets" else "crawl_partition"
-        parts.append(
-            f"SELECT '{stage}' AS stage, {partition} AS partition_key, {key} AS row_key, reason, detail "  # noqa: S608
-            f"FROM {stage} WHERE outcome = '{REJECTED}'"
-        )
+    parts = [
+        f"SELECT '{stage.name}' AS stage, {stage.keyed_by} AS partition_key, {stage.rejects_by} AS row_key, reason, detail "  # noqa: S608
+        f"FROM {stage.name} WHERE outcome = '{REJECTED}'"
+        for stage in STAGES.values()
+        if stage.rejects_by
+    ]
     connection.execute("CREATE TEMP VIEW rejects AS " + " UNION ALL ".join(parts))

@@ -6,19 +6,17 @@ asked of an engine again. Training sets keep the inputs that they had: they are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.schemas.crawl_schemas import DUPLICATES
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
+from veclip_pipelines.stages import ALL, RAW_CRAWL, caption_stages, version_of
 from veclip_pipelines.tables.commit import files_of
-from veclip_pipelines.tables.provenance import Provenance, record
+from veclip_pipelines.tables.provenance import Provenance, materialisations, record
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -56,9 +54,9 @@ class Notes:
         noted = []
         for key in sorted(set(keys)):
             newer: dict[str, tuple[str, str]] = {}
-            noted += self._note(RAW_CRAWL, key, {"crawl_partition": key}, None, newer, f"raw_crawl/{key}")
-            for spec in (CONCEPT_CAPTIONS, VECAP):
-                of_engines = []
+            noted += self._note(RAW_CRAWL.table, key, {"crawl_partition": key}, None, newer, f"raw_crawl/{key}")
+            for spec in [stage.table for stage in caption_stages()]:
+                of_engines: list[Noted] = []
                 for engine in self._engines(spec, key):
                     partition = {"crawl_partition": key, "engine_id": engine}
                     of_engines += self._note(spec, key, partition, engine, newer, f"{spec.name}/{key}/{engine}")
@@ -70,13 +68,13 @@ class Notes:
         noted = []
         for recipe, set_version in sorted(set(sets)):
             made = self._materialisations(TRAINING_SETS, recipe, None)
-            if made and set_version_of(json.loads(made[0]["inputs"])) == set_version:
+            if made and version_of(made[0].inputs) == set_version:
                 noted += self._note(TRAINING_SETS, recipe, {"recipe": recipe, "set_version": set_version}, None, {}, "")
         return noted
 
     def duplicates(self) -> list[Noted]:
         """Notes the groups of duplicates."""
-        return self._note(DUPLICATES, "all", {}, None, {}, "")
+        return self._note(DUPLICATES, ALL, {}, None, {}, "")
 
     def _note(
         self,
@@ -92,62 +90,48 @@ class Notes:
         Args:
             newer: by input, its version before and now; this partition's own is added under ``name``.
         """
-        materialisations = self._materialisations(spec, key, engine)
-        before = next((row for row in materialisations if row["launched_by"] != self._by), None)
+        made = self._materialisations(spec, key, engine)
+        before = next((one for one in made if one.launched_by != self._by), None)
         if before is None:
             return []
         present, rows = content_version(self.warehouse, spec, partition)
-        newer[name] = (before["data_version"], present)
-        inputs: dict[str, str] = json.loads(before["inputs"])
-        changed = {one: newer[one][1] for one, version in inputs.items() if one in newer and newer[one][0] == version}
-        inputs |= changed
+        newer[name] = (before.data_version, present)
+        changed = {
+            one: newer[one][1] for one, version in before.inputs.items() if one in newer and newer[one][0] == version
+        }
+        inputs = {**before.inputs, **changed}
         kept = self._kept(spec, partition) if "outcome" in spec.schema.names else rows
-        newest = materialisations[0]
+        newest = made[0]
         # Captions of an engine that went out of use are as they were noted, and stay older than those of the next.
-        if newest["data_version"] != present or (changed and json.loads(newest["inputs"]) != inputs):
+        if newest.data_version != present or (changed and newest.inputs != inputs):
             table = self.warehouse.open(spec)
             record(
                 self.warehouse,
-                Provenance(
-                    asset=spec.name,
-                    partition=key,
+                replace(
+                    before,
                     run_id=self.run_id,
                     inputs=inputs,
                     data_version=present,
                     delta_version=table.version() if table else None,
                     files=files_of(table, partition) if set(partition) == set(spec.partition_by) else (),
-                    rows_in=int(before["rows_in"]) if spec is RAW_CRAWL else rows,
+                    rows_in=before.rows_in if spec is RAW_CRAWL.table else rows,
                     rows_kept=kept,
                     rows_rejected=rows - kept,
                     seconds=0.0,
-                    code_version=before["code_version"],
                     launched_by=self._by,
-                    guards=before["guards"],
                 ),
             )
         assets = {one.partition("/")[0]: version for one, version in changed.items()}
         return [Noted(spec.name, key, present, kept, rows - kept, assets)]
 
-    def _materialisations(self, spec: TableSpec, key: str, engine: str | None) -> list[dict[str, Any]]:
+    def _materialisations(self, spec: TableSpec, key: str, engine: str | None) -> list[Provenance]:
         """All of a partition, of captions those by one engine, the newest first."""
-        return read_rows(
-            self.warehouse,
-            "SELECT * FROM provenance WHERE asset = $asset AND partition = $partition "
-            "AND ($engine IS NULL OR json_extract_string(inputs, '$.engine') = $engine) ORDER BY recorded_at DESC",
-            {"asset": spec.name, "partition": key, "engine": engine},
-            tables=["provenance"],
-        )
+        return materialisations(self.warehouse, assets=[spec.name], partitions=[key], engine=engine)
 
     def _engines(self, spec: TableSpec, key: str) -> list[str]:
         """Engines whose captions of a crawl partition were materialised, the newest last."""
-        rows = read_rows(
-            self.warehouse,
-            "SELECT json_extract_string(inputs, '$.engine') AS engine FROM provenance WHERE asset = ? AND partition = ? "
-            "AND json_extract_string(inputs, '$.engine') <> '' GROUP BY 1 ORDER BY max(recorded_at), 1",
-            [spec.name, key],
-            tables=["provenance"],
-        )
-        return [row["engine"] for row in rows]
+        newest = materialisations(self.warehouse, assets=[spec.name], partitions=[key], newest="engine")
+        return [one.engine for one in reversed(newest) if one.engine]
 
     def _kept(self, spec: TableSpec, partition: Mapping[str, str]) -> int:
         where = " AND ".join(f"{column} = ?" for column in partition)

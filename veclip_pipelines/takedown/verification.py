@@ -19,6 +19,7 @@ from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.stages import STAGES
 from veclip_pipelines.tables.query import connect, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.content_search import Hit, Searched
@@ -26,12 +27,6 @@ from veclip_pipelines.takedown.requests import NEAR
 from veclip_pipelines.takedown.table_rewrites import CONTENT
 from veclip_pipelines.takedown.text_fingerprints import Wanted
 from veclip_pipelines.takedown.tracking_search import search_server
-
-_TEXTS = {
-    "raw_crawl": "SELECT unnest([alt_text, alt_text_raw] || list_transform(coalesce(captions, []), lambda c: c.text)) AS t FROM raw_crawl",
-    "concept_captions": "SELECT unnest([text, engine_text]) AS t FROM concept_captions",
-    "vecap": "SELECT unnest([text, engine_text]) AS t FROM vecap",
-}
 
 
 @dataclass(frozen=True)
@@ -204,9 +199,11 @@ def _shared_texts(warehouse: Warehouse, found: set[str]) -> set[str]:
     if not found:
         return set()
     wanted, shared = Wanted(found), set()
-    with connect(warehouse, list(_TEXTS)) as connection:
-        for sql in _TEXTS.values():
-            for batch in connection.sql(f"SELECT DISTINCT t FROM ({sql}) WHERE t IS NOT NULL").to_arrow_reader(10_000):  # noqa: S608
+    stages = [stage for stage in STAGES.values() if stage.texts]
+    with connect(warehouse, [stage.name for stage in stages]) as connection:
+        for stage in stages:
+            sql = f"SELECT DISTINCT t FROM (SELECT unnest({stage.texts}) AS t FROM {stage.name}) WHERE t IS NOT NULL"  # noqa: S608
+            for batch in connection.sql(sql).to_arrow_reader(10_000):
                 for text in batch.column(0).to_pylist():
                     shared |= wanted.of_value(text)
     return shared

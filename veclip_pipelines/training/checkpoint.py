@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from veclip_pipelines import stages
 from veclip_pipelines.config.recipe import Recipe
 from veclip_pipelines.mlflow_tracking import DatasetVersion, Tracking
+from veclip_pipelines.schemas.training_schemas import CHECKPOINTS
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.training_schemas import CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.exposure import write_exposure
 from veclip_pipelines.training.loader import LoaderSettings
@@ -29,7 +30,7 @@ from veclip_pipelines.training.step_log import StepLog, saved_facts
 if TYPE_CHECKING:
     from veclip_pipelines.training.loop import Trained
 
-CODE_VERSION = "checkpoints.2"
+CODE_VERSION = stages.CHECKPOINTS.code_version
 EXPERIMENT = "veclip"
 HISTORY = "history.parquet"
 

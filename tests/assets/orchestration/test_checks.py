@@ -23,14 +23,14 @@ from assets.orchestration.checks import (
     scores_are_shares,
 )
 from veclip_pipelines.crawl.drops import inspect_drop, register_drop
-from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES, TRAINING_SETS
+from veclip_pipelines.stages import version_of
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, VECAP
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 KEY = "crawl-1"
@@ -146,7 +146,7 @@ def training_rows(keys: list[str], probabilities: list[float]) -> list[dict[str,
 
 
 def test_training_set_balance_and_probabilities(filled: Warehouse) -> None:
-    keys, partition = ids(filled, "sample_id"), {"recipe": "r", "set_version": set_version_of(SET_INPUTS)}
+    keys, partition = ids(filled, "sample_id"), {"recipe": "r", "set_version": version_of(SET_INPUTS)}
     note(filled, "training_sets", "r", SET_INPUTS)
     assert not passes(rows_balance_training_sets, filled, "r")
     put(filled, TRAINING_SETS, partition, training_rows(keys, [0.5, 0.5]))

@@ -17,13 +17,14 @@ import pytest
 from lineage_story import CHECKPOINT, EYE, HAND, MLFLOW_RUN, add, put, tell
 
 from veclip_pipelines.audit.auditing import CHECKS, audit
-from veclip_pipelines.audit.record_checks import CODE, Materialised
+from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES
+from veclip_pipelines.stages import STAGES
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.execution import carry_out
 from veclip_pipelines.takedown.register import register
@@ -235,7 +236,7 @@ def test_dagster_the_provenance_and_the_tables_are_held_against_one_another(
             warehouse,
             Provenance(
                 asset="raw_crawl", partition="crawl-1", run_id=f"now-{version}", inputs={}, data_version=version, delta_version=1, files=[],
-                rows_in=8, rows_kept=7, rows_rejected=1, seconds=1.0, code_version=CODE["raw_crawl"], launched_by="someone",
+                rows_in=8, rows_kept=7, rows_rejected=1, seconds=1.0, code_version=STAGES["raw_crawl"].code_version, launched_by="someone",
             ),
         )  # fmt: skip
         assert told(data_version=version) == expected

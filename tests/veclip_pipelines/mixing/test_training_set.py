@@ -14,14 +14,15 @@ from veclip_pipelines.config.recipe import MAIN, Recipe
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.uids import read_uids, write_uids
 from veclip_pipelines.mixing.mix import Mix, ResolvedText, resolve_mix
-from veclip_pipelines.mixing.training_set import TrainingSet, input_versions, make_training_set, rebuild, set_version_of
+from veclip_pipelines.mixing.training_set import TrainingSet, input_versions, make_training_set, rebuild
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
+from veclip_pipelines.stages import version_of
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.pins import pinned_files, read_pins
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 ALT = ResolvedText(source="alt_text", probability=0.5)
@@ -138,7 +139,7 @@ def test_any_changed_input_is_another_version(warehouse: Warehouse) -> None:
     fill(warehouse)
 
     def version(wanted: Recipe) -> str:
-        return set_version_of(input_versions(warehouse, mix_of(warehouse, wanted, [ALT, FUSED])))
+        return version_of(input_versions(warehouse, mix_of(warehouse, wanted, [ALT, FUSED])))
 
     versions = [
         version(recipe()),

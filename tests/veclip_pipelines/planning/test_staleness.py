@@ -8,9 +8,9 @@ import pytest
 import yaml
 from lineage_story import tell, tell_provenance
 
-from assets.shared.partitions import RECIPE_ASSETS
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.planning.staleness import Stale, Staleness
+from veclip_pipelines.stages import RECIPE, names_of
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -30,7 +30,7 @@ def test_what_was_made_of_other_versions(tmp_path: Path, settings: Settings, war
     write_recipe(settings, "r", [{"source": "alt_text", "probability": 1.0}])
     found = Staleness(settings, warehouse).of_what_was_made()
     # The captions' profiles are gone, so nobody could make them anew: they are left out. The recipe mixes something else now.
-    assert found == [Stale("r", RECIPE_ASSETS)]
+    assert found == [Stale("r", names_of(RECIPE))]
 
 
 @pytest.mark.parametrize("changing", [(), ("vecap",)])
@@ -38,4 +38,4 @@ def test_a_recipe_of_captions_that_came_with_the_drop(
     settings: Settings, warehouse: Warehouse, changing: tuple[str, ...]
 ) -> None:
     write_recipe(settings, "own", [{"source": "caption", "column": "re_caption", "probability": 1.0}])
-    assert Staleness(settings, warehouse).models("own", changing=changing) == list(RECIPE_ASSETS)
+    assert Staleness(settings, warehouse).models("own", changing=changing) == list(names_of(RECIPE))

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL, VECAP
+from veclip_pipelines.stages import tables
 from veclip_pipelines.tables import data_files
 from veclip_pipelines.tables.data_files import claim_file, table_of, write_file
-from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key
 
 PARTITION = {"crawl_partition": "p1", "engine_id": "e1"}
@@ -34,7 +35,7 @@ def test_values_that_are_looked_up_are_found_by_bloom_filters(warehouse: Warehou
             probe = "SELECT bloom_filter_excludes FROM parquet_bloom_probe(?, 'sample_id', ?)"
             found = connection.execute(probe, [warehouse.path(VECAP, file.path), value]).fetchall()
             assert found == [(excluded,)]
-    for spec in TABLES.values():
+    for spec in tables().values():
         assert set(spec.lookups) <= set(spec.file_schema.names)
 
 
@@ -73,7 +74,7 @@ def test_partition_keys_that_are_no_folder_names_are_refused(key: str) -> None:
 
 
 def test_every_column_has_a_description() -> None:
-    for spec in TABLES.values():
+    for spec in tables().values():
         assert set(spec.descriptions) == set(spec.schema.names)
         assert all(spec.descriptions.values())
         assert set(spec.partition_by) | set(spec.keys) <= set(spec.schema.names)

@@ -26,7 +26,7 @@ def test_the_newest_materialisation_counts(warehouse: Warehouse) -> None:
     assert not is_current(warehouse, "vecap", "p", MADE.inputs)
     row = latest(warehouse, "vecap", "p")
     assert row is not None
-    assert (row["run_id"], row["rows_in"], row["launched_by"]) == ("run2", 5, "me@here")
+    assert (row.run_id, row.rows_in, row.launched_by) == ("run2", 5, "me@here")
 
 
 def test_several_engines_captions_are_current_side_by_side(warehouse: Warehouse) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from veclip_pipelines.schemas.crawl_schemas import VECAP
+from veclip_pipelines.stages import tables
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import connect, content_version, content_versions, read_rows
-from veclip_pipelines.tables.schemas import TABLES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -63,7 +64,7 @@ def test_many_at_once_are_as_one_by_one(warehouse: Warehouse) -> None:
 
 def test_every_table_can_be_queried_before_it_is_written(warehouse: Warehouse) -> None:
     with connect(warehouse) as connection:
-        for name, spec in TABLES.items():
+        for name, spec in tables().items():
             cursor = connection.execute(f"SELECT * FROM {name}")
             assert [column[0] for column in cursor.description] == spec.schema.names
         assert connection.execute("SELECT count(*) FROM rejects").fetchone() == (0,)

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from veclip_pipelines.tables.run_schemas import RUNS
-from veclip_pipelines.tables.shared_columns import (
+from veclip_pipelines.schemas.shared_columns import (
     CRAWL_PARTITION,
     ENGINE_ID,
     OUTCOME_COLUMNS,
     RUN_ID,
     TIME,
 )
-from veclip_pipelines.tables.spec import TableSpec, table_spec, text_column
-from veclip_pipelines.tables.takedown_schemas import ERASURES, EXPORTS, TAINTS, TAKEDOWNS, TOMBSTONES
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, CHECKPOINTS, SET_FIGURES, SET_PINS, TRAINING_SETS
+from veclip_pipelines.schemas.spec import table_spec, text_column
 
 _NAMED_TEXT = pa.struct([pa.field("name", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 
@@ -209,28 +206,3 @@ PROVENANCE = table_spec(
     # A run may write the captions of several engines.
     keys=("asset", "partition", "run_id", "data_version"),
 )
-
-TABLES: dict[str, TableSpec] = {
-    spec.name: spec
-    for spec in (
-        CRAWL_DROPS,
-        RAW_CRAWL,
-        CONCEPT_CAPTIONS,
-        VECAP,
-        DUPLICATE_PAIRS,
-        DUPLICATES,
-        ENGINES,
-        TRAINING_SETS,
-        SET_PINS,
-        SET_FIGURES,
-        CHECKPOINTS,
-        BENCHMARK_SCORES,
-        PROVENANCE,
-        EXPORTS,
-        TAKEDOWNS,
-        TOMBSTONES,
-        ERASURES,
-        TAINTS,
-        RUNS,
-    )
-}
