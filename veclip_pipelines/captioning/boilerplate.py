@@ -1,7 +1,7 @@
-"""Sentences that an engine says of picture after picture: no single row shows them, a whole partition does.
+"""Sentences that an engine repeats for picture after picture: a single row does not reveal them, a whole partition does.
 
-Users of published captions found them by the thousand (ShareGPT4V#12). So they are looked for when all batches of a partition
-are there and before any is committed; rows that carry one are then treated as the policy says.
+Users of published captions found them by the thousand (ShareGPT4V#12). So they are looked for once all batches of a
+partition are there and before any is committed; rows that hold one are then handled as the policy says.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _SENTENCES = r"regexp_split_to_array(lower(text), '[.!?]+(\s+|$)')"
 
 
 def find_boilerplate(step: CaptioningStep, plan: Plan, files: Sequence[DataFile]) -> frozenset[str]:
-    """Sentences, in lower case, that stand in too many rows with different inputs.
+    """Sentences, in lower case, that occur in too many rows with different inputs.
 
-    For a fusion what counts are different AltTexts: to say the same of the same text is no fault.
+    For a fusion, different AltTexts are counted: giving the same answer to the same text is no fault.
     """
     policy = step.engine.profile.guards
     if not files or REASON in policy.skip or step.engine.profile.is_imported:
@@ -56,7 +56,7 @@ def find_boilerplate(step: CaptioningStep, plan: Plan, files: Sequence[DataFile]
 def mend_batches(
     step: CaptioningStep, plan: Plan, done: Sequence[BatchDone], boilerplate: frozenset[str], runner: Runner
 ) -> list[DataFile]:
-    """The files of all batches; those with boilerplate in them are written again, under another name."""
+    """The files of all batches; those that contain boilerplate are written again, under another name."""
     if not boilerplate:
         return [batch.file for batch in done]
     mended = runner.run(partial(_mend, step, plan.path, boilerplate), done, label=f"{step.spec.name}-mend")
@@ -82,7 +82,7 @@ def _mend(step: CaptioningStep, plan: str, boilerplate: frozenset[str], done: Ba
 
 
 def _judged(row: Mapping[str, object]) -> Caption:
-    """The row as it stands, with one fault more."""
+    """The row as it is, with one more fault."""
     answer = EngineText(
         str(row["engine_text"]),
         str(row["finish_reason"]),  # type: ignore[arg-type]

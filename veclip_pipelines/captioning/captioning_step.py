@@ -22,7 +22,7 @@ class CaptioningStep:
         parameters: its parameters.
         tables: tables that it reads.
         compute: captions for the units of one batch; runs on a worker.
-        columns: values that each row of the partition has beside its caption.
+        columns: values that each row of the partition has in addition to its caption.
     """
 
     warehouse: Warehouse
@@ -42,7 +42,7 @@ class CaptioningStep:
 
 @dataclass(frozen=True)
 class BatchTask:
-    """What a worker gets to know of all batches; which one it is to do comes with each."""
+    """What a worker needs to know for every batch; the batch itself is passed with each call."""
 
     step: CaptioningStep
     plan: str
@@ -50,7 +50,7 @@ class BatchTask:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A finished batch: its file, whether an earlier run had finished it, and what it came to."""
+    """A finished batch: its file, whether an earlier run had finished it, its rejects and tokens."""
 
     batch: PlannedBatch
     file: DataFile

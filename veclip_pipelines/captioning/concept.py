@@ -30,7 +30,7 @@ _META = re.compile(
     r"captures|presents|is(?: of)?)|,|\s+there (?:is|are))|there (?:is|are))\s+",
     re.IGNORECASE,
 )
-#: The distinct kept pictures of a partition in the order of their shards: so they are read by range, in order.
+#: The distinct kept pictures of a partition in the order of their shards, so that they are read by range, in order.
 _UNITS = f"""
     SELECT image_sha256 AS input_hash, [image_sha256] AS keys, place.uri AS shard_uri, place.at AS image_offset,
            place.length AS image_length, image_sha256, '' AS alt_text, '' AS concept, NULL::VARCHAR AS unrelated
@@ -64,9 +64,10 @@ def describe_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:
 
 
 def tidy_concept(answer: EngineText) -> EngineText:
-    """A caption without quotes around it, without "The image shows" before it, and without a sentence that was cut.
+    """A caption without quotes around it, without "The image shows" before it, and without a sentence that was cut off.
 
-    What stands before a sentence that the token budget cut may still do: then it counts as stopped.
+    What comes before a sentence that the token budget cut off may still be good enough: then the answer counts as
+    stopped.
     """
     text = " ".join(answer.text.split()).strip("\"'“” ")
     text = _META.sub("", text)
@@ -81,7 +82,7 @@ def _fault(spec: EngineSpec, answer: EngineText) -> str | None:
 
 
 def _settled(spec: EngineSpec, unit: Unit, caption: Caption) -> Caption:
-    """A picture has nothing to fall back to: what no guard lets through is a reject."""
+    """A picture has nothing to fall back to: an answer that a guard refuses becomes a reject."""
     if caption.text is not None or not caption.attempts:
         return caption
     assert caption.reason is not None

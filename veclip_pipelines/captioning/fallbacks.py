@@ -1,4 +1,4 @@
-"""What a row gets where no answer of the engine may stand: the policy of its profile decides, and the row says which."""
+"""What a row gets where no answer of the engine is accepted: its profile's policy decides, and the row records which."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def fall_back(choice: Fallback, unit: Unit, judged: Caption, reason: str) -> Cap
     """The row's text without the engine, or its reject.
 
     Args:
-        choice: what the policy says of this reason.
+        choice: what the policy says about this reason.
         unit: a unit with neither AltText nor concept caption (a picture to be described) has nothing to fall back to.
-        judged: what is known of the row so far: last answer, faults, attempts.
+        judged: what is known about the row so far: last answer, faults, attempts.
         reason: the guard that decided.
     """
     text, route = "", "concept"

@@ -36,7 +36,8 @@ CODE_VERSION = stages.VECAP.code_version
 _ASKED_AT_A_TIME = 4096
 #: Columns of drops that hold an image-text similarity: LAION, DataComp, Recap-DataComp-1B.
 _SIMILARITIES = ("similarity", "clip_b32_similarity_score", "clip_l14_similarity_score", "org_clip_score")
-#: What is known beforehand of AltText and picture: the AltText is a page's furniture, or the drop's own score is low.
+#: What is known beforehand about AltText and picture: the AltText is part of the page's layout, or the drop's own
+#: score is low.
 _UNRELATED_SQL = f"""CASE WHEN list_contains(flags, 'boilerplate') THEN 'the AltText is what a page says of any picture'
     WHEN coalesce({", ".join(f"TRY_CAST(json_extract_string(extra, '$.{name}') AS DOUBLE)" for name in _SIMILARITIES)})
     < $minimum_similarity THEN 'the drop''s image-text similarity is low' END"""
@@ -142,7 +143,7 @@ def _settled(spec: EngineSpec, unit: Unit, caption: Caption | None, unrelated: s
         assert caption.reason is not None
         return fall_back(policy.fallback(caption.reason), unit, caption, caption.reason)
     plain = fall_back("template", unit, Caption(None, None), "nothing_to_fuse")
-    # To have only one of the two is no fault: the row is kept without a reason.
+    # Having only one of the two is no fault: the row is kept without a reason.
     nothing = "neither AltText nor concept caption says anything"
     return replace(plain, detail=nothing) if plain.text is None else replace(plain, reason=None)
 

@@ -1,7 +1,7 @@
 """What all captioning steps share: reuse what is known, plan the rest, have each batch done once, commit once.
 
-Work is found again by (input_hash, engine_id), in all partitions; a failed result never is. A batch is one Parquet file that
-its worker writes: results never pass through this process.
+A result is looked up by (input_hash, engine_id), in all partitions, and reused; a failed one never is. A batch is one
+Parquet file that its worker writes: results never pass through this process.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def run_stage(
     table = warehouse.open(spec)
     expected = partition_files(table, step.partition)
     with ExitStack() as ended:
-        # Alone, as two cursors read the tables that it makes.
+        # A connection of its own, as two cursors read the tables that it makes.
         with connect(warehouse, {spec.name, *step.tables}, alone=True) as connection:
             rows, reused_units, reused = _prepare(connection, step)
             if table is not None and expected and reused == rows and _holds_exactly(connection, step):
@@ -96,7 +96,7 @@ def run_stage(
 
 
 def do_batch(task: BatchTask, batch: PlannedBatch) -> BatchDone:
-    """Takes up the batch's file if it is there, else computes and writes it. Runs on a worker, whose engine stays loaded."""
+    """Uses the batch's file if it is there, else computes and writes it. Runs on a worker, whose engine stays loaded."""
     step = task.step
     file = find_file(step.warehouse, step.spec, step.partition, batch.name)
     found = file is not None
@@ -120,7 +120,7 @@ def _run_batches(step: CaptioningStep, plan: Plan, runner: Runner, rows: int, re
         for batch in came:
             meter.add(batch.batch.rows, batch.rejected, 0 if batch.found else batch.tokens, batch.found)
         report(meter.progress())
-    # In the order of the plan, and not in that of their coming: so the commit is the same whatever the load was.
+    # In the order of the plan and not of their arrival, so that the commit is the same whatever the load was.
     return sorted(done, key=lambda one: one.batch.index)
 
 
@@ -189,7 +189,7 @@ def _write_reused(connection: DuckDBPyConnection, step: CaptioningStep, salt: st
 def _salt(expected: frozenset[str]) -> str:
     """What the partition held before goes into each batch's name.
 
-    So that a batch with a row that failed is not taken for done once it is committed: after a commit the names are new,
-    after a crash they are the same.
+    After a commit the names are new, so that a batch with a row that failed is not taken for done; after a crash they
+    are the same.
     """
     return hashlib.sha256("\n".join(sorted(expected)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the guards see in a text: its words and numbers, instructions to a model, garbled characters, scripts nobody asked for."""
+"""What the guards see in a text: its words and numbers, instructions to a model, garbled characters, scripts that nobody asked for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FUNCTION_WORDS = frozenset(
 )
 
 _SUFFIXES = ("ings", "ing", "edly", "ed", "ies", "es", "s", "ly", "y")
-#: What is aimed at a model, and where it is told what to say.
+#: An order to a model, and where the order names what to say.
 _ORDER = re.compile(
     r"\b(?:ignore|disregard|forget)\s+(?:all\s+|any\s+)?(?:the\s+|your\s+|my\s+|these\s+|of\s+)*(?:above|previous|prior|preceding|earlier|"
     r"instructions?|prompts?|rules?|everything|text|captions?)\b[^,.;:!?]*"
@@ -45,7 +45,7 @@ _USUAL = frozenset(" .,;:!?'\"’‘“”()-–—/&%+°…")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as they stand, punctuation apart."""
+    """The words of a text as written, without punctuation."""
     return _WORD.findall(text)
 
 
@@ -71,7 +71,7 @@ def numbers_of(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Instruction:
-    """What the model is told to say, and what of the text stands outside of the instruction."""
+    """What the model is ordered to say, and the part of the text outside the instruction."""
 
     payload: str
     rest: str
@@ -92,7 +92,7 @@ def instruction_of(alt_text: str) -> Instruction | None:
 
 
 def is_garbled(text: str, sources: str, prompt: Prompt | None) -> bool:
-    """Whether a text has broken characters, mojibake, too many odd ones, or letters of a script of neither source nor prompt.
+    """Whether a text has broken or too many odd characters, mojibake, or letters of a script that is in neither sources nor prompt.
 
     Args:
         sources: the texts that it was made from; empty for an answer about a picture, which may be in the prompt's script.
@@ -130,5 +130,5 @@ def _script_of(char: str) -> str:
         "SUPERSCRIPT",
     ):
         return ""
-    # One writing system of Japanese in three scripts.
+    # Japanese is one writing system in three scripts.
     return "CJK" if script in ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA") else script
