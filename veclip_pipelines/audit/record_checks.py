@@ -1,4 +1,4 @@
-"""The checks of an audit that hold one record against another: Dagster, provenance, tables, takedowns and the pictures' bytes agree."""
+"""The checks of an audit that compare one record with another: Dagster, provenance, tables, takedowns and the pictures' bytes agree."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_materialisations(about: Audited, told: Sequence[Materialised]) -> Iter
             what = f"Dagster counts {seen.rows_kept} rows kept, the provenance {made.rows_kept}"
             yield Finding("materialisations", where, what)
         stage = STAGES.get(made.asset)
-        # What an older version of the code made has other columns, and is stale for that.
+        # The output of an older version of the code has other columns, and is stale for that reason.
         if stage is not None and stage.code_version == made.code_version and (part := made.part) is not None:
             present, _ = about.contents.of(stage.table, part)
             if present != made.data_version:
@@ -69,7 +69,7 @@ def check_materialisations(about: Audited, told: Sequence[Materialised]) -> Iter
 
 
 def check_sample(about: Audited, count: int, seed: int) -> Iterator[Finding]:
-    """Rows drawn over the whole crawl: picture, hashes, sample_id and clean AltText are worked out anew from what the row points to."""
+    """Rows drawn from the whole crawl: picture, hashes, sample_id and clean AltText are recomputed from what the row points to."""
     rows = about.ask(
         f"SELECT * FROM raw_crawl WHERE outcome = '{KEPT}' ORDER BY hash(sample_id || $seed) LIMIT $count",  # noqa: S608
         seed=str(seed),
@@ -107,7 +107,7 @@ def _faults(row: dict[str, Any]) -> Iterator[str]:
 
 
 def check_takedowns(about: Audited) -> Iterator[Finding]:
-    """Each takedown is finished, no data file in use has a row of one, and no row that may be read is what one asks for."""
+    """Each takedown is finished, no data file in use has a row of one, and no readable row is what one asks to remove."""
     takedowns = list_takedowns(about.warehouse)
     if not takedowns:
         return

@@ -1,4 +1,4 @@
-"""What a takedown comes to: its report, and the checkpoints that were trained on what it takes out, marked as such."""
+"""The outcome of a takedown: its report, and the marks on checkpoints that were trained on what it removes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Taint:
-    """A checkpoint that was trained on what was taken out."""
+    """A checkpoint that was trained on what was removed."""
 
     recipe: str
     checkpoint_id: str
@@ -54,11 +54,11 @@ class Taint:
 
 @dataclass(frozen=True)
 class Report:
-    """All of a takedown.
+    """Everything about a takedown.
 
     Attributes:
-        samples, pictures: that were taken out. scores: rows of benchmark_scores of tainted checkpoints.
-        is_finished: whether all was done that could be done when it ran last.
+        samples, pictures: numbers of those that were removed. scores: rows of benchmark_scores of tainted checkpoints.
+        is_finished: whether everything was done that could be done when it last ran.
     """
 
     takedown: Takedown
@@ -74,7 +74,7 @@ class Report:
 
 
 def report_of(warehouse: Warehouse, takedown: Takedown) -> Report:
-    """What the tables know of a takedown."""
+    """What the tables know about a takedown."""
     given = [takedown.takedown_id]
     (counts,) = read_rows(
         warehouse,
@@ -110,9 +110,9 @@ def report_of(warehouse: Warehouse, takedown: Takedown) -> Report:
 def note_taints(
     warehouse: Warehouse, takedown_id: str, hidden: Hidden, tracking: Tracking | None
 ) -> list[dict[str, Any]]:
-    """Writes a row for each checkpoint and sample that it was trained on, and marks its MLflow run; what was done.
+    """Writes a row for each checkpoint and sample that it was trained on, and marks its MLflow run; returns what was done.
 
-    A checkpoint's own record of what it was shown is asked, so that one is found whose set has lost the sample by now.
+    A checkpoint's own record of what it was shown is consulted too, in case its set has lost the sample by now.
     """
     checkpoints = read_rows(warehouse, "SELECT * FROM checkpoints ORDER BY trained_at", tables=["checkpoints"])
     sql = "SELECT checkpoint_id, sample_id FROM taints WHERE takedown_id = ?"
@@ -147,7 +147,7 @@ def note_taints(
 
 
 def _set_rows(warehouse: Warehouse, checkpoint: Mapping[str, Any], hidden: Hidden) -> list[dict[str, Any]]:
-    """The samples that are taken out and that the checkpoint's set has, in any file that still lies there."""
+    """The removed samples that the checkpoint's set has, in any file that still exists."""
     with connect_all(warehouse, [TRAINING_SETS]) as connection:
         return rows_of(
             connection,
@@ -164,7 +164,7 @@ def _rows(
     """What is to be noted.
 
     Args:
-        noted: samples that an earlier run noted, when their set may still have known more of them.
+        noted: samples that an earlier run noted, when their set may still have had more of them.
     """
     folder = Path(checkpoint["uri"])
     shown = times_shown(checkpoint, taken, folder)
@@ -189,7 +189,7 @@ def _rows(
 
 
 def _mark(warehouse: Warehouse, tracking: Tracking, checkpoint: Mapping[str, Any]) -> str:
-    """Tags the checkpoint's MLflow run with all takedowns that it is tainted by; says so where it cannot."""
+    """Tags the checkpoint's MLflow run with all takedowns that taint it; returns a note whether it could."""
     from mlflow.exceptions import MlflowException
 
     (found,) = read_rows(

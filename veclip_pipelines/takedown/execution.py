@@ -1,4 +1,4 @@
-"""All that a takedown does after its tombstones hide what it takes out. Killed at any point, it is finished by doing it again."""
+"""What a takedown does once its tombstones hide what it removes. Killed at any point, it is finished by running it again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FINISHED = "finished"
 
 @dataclass
 class Execution:
-    """A takedown that is being carried out, and what has been written down of it."""
+    """A takedown that is being carried out, and the record of it."""
 
     warehouse: Warehouse
     settings: Settings
@@ -40,7 +40,7 @@ class Execution:
     marks: list[dict[str, Any]] = field(default_factory=list)
 
     def announce(self, *rows: Mapping[str, Any]) -> None:
-        """Writes down what is about to be done. Killed in between, the rerun finds less to do: no count becomes less by it."""
+        """Writes down what is about to be done. After a kill in between, the rerun finds less to do: that does not lower any count."""
         known = {(row["step"], row["place"]): row for row in self.written()}
         news = []
         for row in rows:
@@ -50,12 +50,12 @@ class Execution:
         self.write_all(news)
 
     def written(self) -> list[dict[str, Any]]:
-        """All that is written down of the takedown."""
+        """All rows of the takedown's record."""
         sql = "SELECT * FROM erasures WHERE takedown_id = ?"
         return read_rows(self.warehouse, sql, [self.takedown.takedown_id], tables=["erasures"])
 
     def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes down what was done, in one commit."""
+        """Records what was done, in one commit."""
         common = {"until": None, "done_at": self.now, "run_id": self.run_id}
         if found := [{**common, **row} for row in rows]:
             merge_rows(self.warehouse, ERASURES, self.takedown.takedown_id, found)
@@ -73,7 +73,7 @@ def carry_out(
     """Takes what a takedown hides out of the tables, shards, exports and states of training, and marks what was trained on it.
 
     Returns:
-        The partitions of assets that are others since.
+        The partitions of assets that have changed.
 
     Raises:
         UsageError: there is no such takedown.
@@ -86,7 +86,7 @@ def carry_out(
     refresh(warehouse, takedown)
     execution.marks = tombstones(warehouse, takedown.takedown_id)
     hidden = Hidden.of(takedown.takedown_id, execution.marks)
-    # First, as the training sets do not know afterwards that they had the samples.
+    # First, as afterwards the training sets no longer know that they had the samples.
     execution.write_all(note_taints(warehouse, takedown.takedown_id, hidden, tracking))
     rewritten: list[Rewritten] = []
     places, announce = _held(execution), partial(_rows_of_tables, execution)
@@ -116,7 +116,7 @@ def carry_out(
 
 
 def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedown]:
-    """Takedowns that something is left to do for: killed ones, those whose time has come, and those of which a crawl brought more."""
+    """Takedowns with something left to do: killed ones, those whose time has come, and those for which a crawl brought more."""
     done = {
         row["takedown_id"]: row["held"]
         for row in read_rows(
@@ -144,7 +144,7 @@ def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedo
 
 
 def _held(execution: Execution) -> dict[str, int]:
-    """Earlier contents that are kept until a time, and their rows, by place."""
+    """Earlier contents that are kept until a stated time, and their rows, by place."""
     return {
         row["place"]: row["count"]
         for row in execution.written()
@@ -170,7 +170,7 @@ def _sets(execution: Execution) -> list[tuple[str, str]]:
 
 
 def _elsewhere(execution: Execution, hidden: Hidden) -> None:
-    """Exports, states of trainings that are not ended, plans and lists of runs that were killed."""
+    """Exports, states of unfinished trainings, plans and lists of runs that were killed."""
     for row in read_rows(
         execution.warehouse, "SELECT DISTINCT format, uri FROM exports ORDER BY uri", tables=["exports"]
     ):
@@ -210,7 +210,7 @@ def _erase_bytes(execution: Execution) -> None:
 
 
 def _earlier_files(execution: Execution, hidden: Hidden) -> None:
-    """Files of earlier contents: kept until the stated time, then removed. Last, as it says that all else is done."""
+    """Files of earlier contents: kept until the stated time, then removed. Done last, as it records that all else is done."""
     found = {
         f"{spec.name}/{file.path}": (execution.warehouse.path(spec, file.path), rows)
         for spec in CONTENT
@@ -222,7 +222,7 @@ def _earlier_files(execution: Execution, hidden: Hidden) -> None:
     if execution.now >= until:
         for path, _ in found.values():
             execution.warehouse.filesystem.delete_file(path)
-        # Also those that an earlier run removed, and was killed before it could say so.
+        # Also those that an earlier run removed before it was killed and could record so.
         gone = {**common, "state": "removed", "what": "earlier content, removed", "until": None}
         execution.write_all({**gone, "place": place, "count": rows} for place, rows in _held(execution).items())
     what = "all that can be done now"
