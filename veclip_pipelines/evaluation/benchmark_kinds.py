@@ -1,4 +1,4 @@
-"""Benchmarks by what they ask: retrieval (which caption, which picture) and zero-shot classification (which class)."""
+"""The kinds of benchmarks: retrieval (which caption, which picture) and zero-shot classification (which class)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Benchmark:
 
     @property
     def texts_read(self) -> list[object]:
-        """All that is asked, as JSON takes it: a part of what a score was measured on."""
+        """All texts of the benchmark, in a form that JSON takes: a part of what a score was measured on."""
         raise NotImplementedError
 
     def fingerprints(self, home: Path) -> Fingerprints:
-        """SHA-256 and perceptual hash of each picture, kept in the home for as long as the files are as they were."""
+        """SHA-256 and perceptual hash of each picture, cached in the home until the files change."""
         return fingerprints(self.name, self.pictures, home)
 
     def sha256(self, home: Path) -> str:

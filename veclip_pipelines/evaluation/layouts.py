@@ -30,7 +30,7 @@ _SHARDS = "nshards.txt"
 
 @dataclass(frozen=True)
 class Layout:
-    """A way in which benchmarks come: how a folder is told to be of it, and how it is read."""
+    """A layout: how a folder in it is recognised, and how it is read."""
 
     name: str
     recognises: Callable[[Path], bool]
@@ -187,7 +187,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def templates_of(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The templates of the first file that is there, their place for the name written ``{c}``; a default where none is."""
+    """The templates of the first file that exists, with ``{c}`` where the name goes; a default where none does."""
     for path in paths:
         if path.is_file():
             found = tuple(line.replace("{}", "{c}") for line in lines_of(path))

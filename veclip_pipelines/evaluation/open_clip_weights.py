@@ -1,6 +1,7 @@
 """open_clip's checkpoints as transformers' CLIPModel, the same numbers under other names, and CLIP's vocabulary as its tokenizer.
 
-Names are those of open_clip 3.3 (src/open_clip/transformer.py, model.py); what a config asks for beyond a plain CLIP is refused.
+Names are those of open_clip 3.3 (src/open_clip/transformer.py, model.py); anything that a config asks for beyond a
+plain CLIP is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _NAMED = {
 }
 #: Matrices that open_clip multiplies from the right.
 _TURNED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-#: Not a part of what is scored: SigLIP's bias, and a mask that is made anew.
+#: Not a part of what is scored: SigLIP's bias, and a mask that is rebuilt.
 _LEFT = {"logit_bias", "attn_mask"}
 #: Of CLIP's tokenizer: its ids, and the two special tokens at their end.
 _VOCABULARY_SIZE, _SPECIAL = 49408, ("<|startoftext|>", "<|endoftext|>")
@@ -53,11 +54,11 @@ def load_open_clip(path: Path, architecture: str | None) -> tuple[Any, Preproces
     """A CLIPModel and its preprocessing.
 
     Args:
-        path: a folder with open_clip_config.json, or a checkpoint file, beside such a config or not.
+        path: a folder with open_clip_config.json, or a checkpoint file, with or without such a config next to it.
         architecture: a model config of ours, where there is no such config.
 
     Raises:
-        UsageError: the config asks for what a plain CLIP is not, or the weights do not fit it.
+        UsageError: the config asks for something that a plain CLIP does not have, or the weights do not fit it.
         ModelMissingError: there are no weights.
     """
     from transformers import CLIPConfig, CLIPModel
@@ -121,7 +122,7 @@ def _asks(model: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Weights by open_clip's names; of a pickle nothing but tensors is loaded."""
+    """Weights by open_clip's names; from a pickle nothing but tensors is loaded."""
     import pickle
 
     import torch
@@ -143,7 +144,7 @@ def convert(weights: Mapping[str, Any]) -> dict[str, Any]:
     """open_clip's state_dict under transformers' names. Raises UsageError for a name that no plain CLIP has."""
     found: dict[str, Any] = {}
     for full, tensor in weights.items():
-        name = full.removeprefix("text.")  # as models with a text tower of their own have it
+        name = full.removeprefix("text.")  # the name's prefix in models with a text tower of their own
         if name in _LEFT:
             continue
         if name in _NAMED:
@@ -185,7 +186,8 @@ def tokenizer_of_vocabulary(path: Path) -> Any:
     except (OSError, UnicodeDecodeError, EOFError) as error:
         raise UsageError(f"{path} is no vocabulary of CLIP's: {error}") from error
     symbols = sorted(ByteLevel.alphabet(), key=_byte_order)
-    # The first line says what it is; what is left are the two special tokens and the single bytes, bare and at a word's end.
+    # The first line says what it is; what is left out are the two special tokens and the single bytes, bare and at a
+    # word's end.
     merges = [tuple(line.split()) for line in lines[1 : _VOCABULARY_SIZE - 2 * len(symbols) - 2 + 1]]
     if any(len(merge) != 2 for merge in merges):
         raise UsageError(f"{path} is no vocabulary of CLIP's: a line does not hold two symbols")

@@ -1,4 +1,4 @@
-"""Scores of a model on a benchmark: embeddings made on the workers, recall and accuracy with their intervals here."""
+"""Scores of a model on a benchmark: embeddings are computed on the workers, recall and accuracy with their intervals here."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from veclip_pipelines.media.shards import ByteRange, read_range
 CODE_VERSION = stages.BENCHMARK_SCORES.code_version
 RECALL_AT, ACCURACY_AT = (1, 5, 10), (1, 5)
 
-#: Of the bootstrap over queries: how often it draws, and the share of the draws that lies within an interval.
+#: The bootstrap over queries: number of resamples, and the share of them that an interval covers.
 RESAMPLES, LEVEL = 1000, 0.95
-#: What one task embeds, and what a model does at a time.
+#: What one task embeds, and what a model processes at a time.
 _PICTURES_A_TASK, _TEXTS_A_TASK, _BATCH = 512, 4096, 64
-#: Similarities that are held at a time.
+#: Rows of similarities that are in memory at a time.
 _BLOCK = 2_000
 
 
@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class EmbedTask:
-    """A piece of work: some pictures or some texts.
+    """A task: some pictures or some texts to embed.
 
     Attributes:
         place: number of the first of them.
@@ -74,7 +74,7 @@ def embed(
     model: ModelSource, pictures: Sequence[ByteRange], texts: Sequence[str], runner: Runner
 ) -> tuple[Embeddings, Embeddings]:
     """Normalised embeddings of pictures, shape (pictures, dim), and texts, shape (texts, dim)."""
-    # A text that stands there several times is embedded once, and alike lengths together: padding is work too.
+    # A text that occurs several times is embedded once, and texts of similar length together, as padding is work too.
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     tasks = [
         EmbedTask(model, at, pictures=tuple(pictures[at : at + _PICTURES_A_TASK]))
@@ -126,8 +126,8 @@ def recalls(images: Embeddings, texts: Embeddings, owners: Sequence[int]) -> dic
         images: shape (pictures, dim). texts: shape (captions, dim).
         owners: the picture that each caption belongs to. A picture's hit is any of its captions.
 
-    Ties are counted against us: a caption that scores as high as the right one stands before it, so that a model which
-    gives everything the same score scores 0.
+    Ties are counted against us: a caption that scores as high as the right one ranks before it, so that a model which
+    gives everything the same score gets 0.
     """
     own = np.asarray(owners)
     image_rank = np.concatenate([_image_ranks(images, texts, own, at) for at in range(0, len(images), _BLOCK)])
@@ -139,7 +139,7 @@ def recalls(images: Embeddings, texts: Embeddings, owners: Sequence[int]) -> dic
 
 
 def _image_ranks(images: Embeddings, texts: Embeddings, own: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
-    """Captions of others that stand before the best of a picture's own, for a block of pictures."""
+    """How many captions of others rank before the best of a picture's own, for a block of pictures."""
     similarity = images[at : at + _BLOCK] @ texts.T
     right = own[None, :] == np.arange(at, at + len(similarity))[:, None]
     best = np.where(right, similarity, -np.inf).max(axis=1)
@@ -148,7 +148,7 @@ def _image_ranks(images: Embeddings, texts: Embeddings, own: npt.NDArray[Any], a
 
 
 def _text_ranks(images: Embeddings, texts: Embeddings, own: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
-    """Pictures that stand before a caption's own, for a block of captions."""
+    """How many pictures rank before a caption's own, for a block of captions."""
     similarity = texts[at : at + _BLOCK] @ images.T
     mine = similarity[np.arange(len(similarity)), own[at : at + _BLOCK]]
     ranks: npt.NDArray[Any] = (similarity >= mine[:, None]).sum(axis=1) - 1
@@ -175,7 +175,7 @@ def share_of(hits: npt.NDArray[np.bool_], clusters: npt.NDArray[np.int64] | None
     """Share of hits, shape (queries,), with its percentile bootstrap interval.
 
     Args:
-        clusters: queries that belong together are drawn together: the captions of one picture are no independent witnesses.
+        clusters: queries that belong together are drawn together: the captions of one picture are not independent.
     """
     queries = len(hits)
     clusters = np.arange(queries) if clusters is None else clusters
@@ -185,7 +185,7 @@ def share_of(hits: npt.NDArray[np.bool_], clusters: npt.NDArray[np.int64] | None
 
 
 def mean_per_class(hits: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64], seed: int = 0) -> Estimate:
-    """Mean over the classes that are there of the share of hits in each: balanced accuracy."""
+    """Mean, over the classes that occur, of the share of hits in each: balanced accuracy."""
     present = np.unique(labels)
     places = np.searchsorted(present, labels)
     value = (np.bincount(places, weights=hits) / np.bincount(places)).mean()
@@ -198,7 +198,7 @@ def mean_per_class(hits: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64], s
 
 
 def _draws(count: int, seed: int) -> npt.NDArray[np.int32]:
-    """How often each of some things is drawn in each resample, shape (resamples, count)."""
+    """How often each item is drawn in each resample, shape (resamples, count)."""
     random = np.random.default_rng(seed)
     drawn = np.empty((RESAMPLES, count), dtype=np.int32)
     for row in drawn:

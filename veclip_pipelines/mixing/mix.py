@@ -33,7 +33,7 @@ class ResolvedPart(BaseModel):
     """A recipe's part as it is carried out: crawl partitions by name, engines by id.
 
     Attributes:
-        uids: file of the list, absolute.
+        uids: absolute path of the file with the list.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,7 +48,7 @@ class ResolvedPart(BaseModel):
 
 @dataclass(frozen=True)
 class Mix:
-    """All parts of a recipe, resolved; the first that takes a sample has it."""
+    """All parts of a recipe, resolved; a sample belongs to the first part that takes it."""
 
     recipe: str
     parts: tuple[ResolvedPart, ...]
@@ -61,7 +61,7 @@ class Mix:
         return cls(recipe, tuple(ResolvedPart.model_validate(part) for part in json.loads(text)))
 
     def engines(self, source: TextSourceName) -> dict[str, str]:
-        """Profile of each engine_id that a text of some source is made by."""
+        """Profile of each engine_id that makes a text of a source."""
         found = (text for part in self.parts for text in part.texts if text.source == source and text.engine_id)
         return {str(text.engine_id): str(text.profile) for text in found}
 
@@ -72,11 +72,11 @@ def resolve_mix(
     """A recipe with the crawl partitions that are there now.
 
     Args:
-        texts: of each part, by name.
-        home: where a relative path of a list of uids begins.
+        texts: texts of each part, by the part's name.
+        home: folder to which a relative path of a list of uids refers.
 
     Raises:
-        VeclipError: a part names a partition that is not materialised, or there is none at all.
+        VeclipError: a part names a partition that is not materialised, or no partition is.
     """
     with connect(warehouse, ["raw_crawl"]) as connection:
         present = [

@@ -42,10 +42,10 @@ def input_versions(warehouse: Warehouse, mix: Mix, contents: Contents | None = N
     """The version of everything that a training set is made from: its own version is the hash of this.
 
     Args:
-        contents: of all its crawl partitions, where they were read for others already.
+        contents: of all its crawl partitions, if they have been read already.
 
     Raises:
-        VeclipError: a text is not there for a crawl partition, or near duplicates were not looked for.
+        VeclipError: a crawl partition lacks a text, or near duplicates were not searched for.
     """
     versions = {"mix": hashlib.sha256(mix.as_json().encode()).hexdigest(), "code": CODE_VERSION}
     contents = contents or Contents.of_partitions(
@@ -82,7 +82,7 @@ def _caption_version(contents: Contents, recipe: str, key: str, text: ResolvedTe
 
 
 def pins_of(warehouse: Warehouse, mix: Mix) -> dict[str, TablePin]:
-    """The data files that hold a mix's inputs now."""
+    """The data files that hold a mix's inputs at present."""
     partitions = {key for part in mix.parts for key in part.crawl_partitions}
 
     def captions(engines: Mapping[str, str]) -> list[dict[str, str]]:
@@ -130,10 +130,10 @@ def make_training_set(
 
 
 def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> str:
-    """Makes a set again from the files that it pins, into a Parquet file of its own.
+    """Rebuilds a set from the files that it pins, into a Parquet file of its own.
 
     Returns:
-        SHA-256 of the file: that of the set's own data file, where nothing has changed.
+        SHA-256 of the file: the same as that of the set's own data file, unless something has changed.
 
     Raises:
         VeclipError: there is no such set, or pinned files are gone.
@@ -146,7 +146,7 @@ def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> 
 
 
 def rebuild_content(warehouse: Warehouse, recipe: str, set_version: str, folder: Path) -> str:
-    """The content_version of a set that is made again from its pins, in a folder of its own. Errors as :func:`rebuild`."""
+    """The content_version of a set that is rebuilt from its pins, in a folder of its own. Errors as :func:`rebuild`."""
     scratch, partition = Warehouse.at(str(folder)), {"recipe": recipe, "set_version": set_version}
     made = _made_again(warehouse, recipe, set_version, scratch)
     replace_partition(scratch, TRAINING_SETS, partition, [made], expected=frozenset(), properties={})

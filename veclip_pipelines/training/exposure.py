@@ -1,7 +1,7 @@
 """How often a training showed each sample, and with which of its texts.
 
-The counts are written beside the weights, as nothing else of a run can tell them afterwards; the texts are worked out anew from the
-draw, which remembers nothing.
+The counts are written next to the weights, as nothing else in a run can tell them afterwards; the texts are recomputed
+from the draw, which keeps no state.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Exposure:
 
     Attributes:
         seen: times, over all epochs.
-        whole_epochs: epochs that the training went through from end to end.
-        last: of ``seen``, those in the epoch that it began and did not end.
+        whole_epochs: epochs that the training completed.
+        last: of ``seen``, those in the epoch that it began but did not finish.
     """
 
     seen: int
@@ -48,7 +48,7 @@ class Exposure:
 
 
 def write_exposure(folder: Path, samples: SampleFile, seen: Seen) -> None:
-    """Writes a row for each sample, in the order of the sample file; found again by a bloom filter over sample_id."""
+    """Writes a row for each sample, in the order of the sample file; a bloom filter over sample_id makes them quick to find."""
     schema = _SCHEMA.with_metadata({_EPOCHS: str(seen.epochs).encode()})
     filters = {"sample_id": {"ndv": max(1, min(len(samples), 1 << 17)), "fpp": 0.01}}
     with pq.ParquetWriter(folder / EXPOSURE, schema, compression="zstd", bloom_filter_options=filters) as writer:
@@ -76,7 +76,7 @@ def exposure_of(folder: Path, sample_ids: list[str]) -> dict[str, Exposure]:
 def times_shown(
     checkpoint: Mapping[str, Any], taken: Sequence[Mapping[str, Any]], folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """For each sample: checkpoint_id, times it was to be seen, times it was seen, and how often with each source's text.
+    """For each sample: checkpoint_id, how often it should be and was seen, and how often with each source's text.
 
     Args:
         checkpoint: its row. taken: rows of its training set. folder: of its weights, with the record of what was shown.
