@@ -49,7 +49,7 @@ def build_app(
     """The web application.
 
     Args:
-        hosts: names that a browser may have asked for: others are refused, so that no page elsewhere can rebind to us.
+        hosts: host names that a request may carry: others are refused, which prevents DNS rebinding by other pages.
     """
     templates = environment()
 
@@ -155,7 +155,7 @@ def build_app(
             raise HTTPException(400, f"as is one of {', '.join(Kind)}")
         what = request.query_params.get("of", "")
         try:
-            # Of a file on this machine nothing is told here: only what the tables know is looked up.
+            # Nothing about files of this machine is revealed: only the tables are searched.
             question = Question(Kind(kind), what) if kind else understand(warehouse, what, files=False)
             tree = tree_of(trace(warehouse, question))
         except UsageError as error:

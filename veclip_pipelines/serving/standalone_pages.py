@@ -31,7 +31,7 @@ _FIGURES = {
 
 
 def environment() -> jinja2.Environment:
-    """The pages' templates; every value is escaped, and a name that is not given is an error."""
+    """The pages' templates; every value is escaped, and an undefined name is an error."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -53,7 +53,7 @@ def diff_page(warehouse: Warehouse, found: Diff) -> str:
 
 
 def inline_pictures(warehouse: Warehouse, wanted: Iterable[str]) -> dict[str, str]:
-    """Small pictures as data: addresses, by SHA-256; one that cannot be read any more is left out."""
+    """Small pictures as data: addresses, by SHA-256; those that cannot be read any more are left out."""
     pictures = {}
     for sha256 in set(wanted):
         place = shown_samples.find_picture(warehouse, sha256)

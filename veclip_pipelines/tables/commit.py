@@ -1,8 +1,8 @@
 """The only writer of Delta commits.
 
-Tried on deltalake 1.6.6: two writers that both create a partition commit both, and the rows are there twice, unless
-the commit may not be retried by the library (max_commit_retries=0). So each commit here is tried once against the
-version that was looked at; on a conflict the table is opened again, the partition looked at again, and then decided.
+Tried on deltalake 1.6.6: two writers that both create a partition both succeed, and the rows are there twice, unless
+the library is kept from retrying the commit (max_commit_retries=0). So each commit here is tried once against the
+version that was read; on a conflict the table is reopened, the partition read again, and then decided.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def replace_partition(
     expected: frozenset[str],
     properties: Mapping[str, str],
 ) -> Commit:
-    """Replaces all rows of a partition by the rows of ``files``, in one commit.
+    """Replaces all rows of a partition with the rows of ``files``, in one commit.
 
     Args:
         expected: the files that the partition held when the work began (:func:`partition_files`).
         properties: kept in the commit: run id, versions.
 
     Raises:
-        CommitConflictError: another run replaced this partition by other rows in between; nothing is written.
+        CommitConflictError: another run replaced this partition with other rows meanwhile; nothing is written.
         VeclipError: the warehouse cannot be written.
     """
     wanted = frozenset(file.path for file in files)
@@ -101,7 +101,7 @@ def replace_partition(
 def append_new(
     warehouse: Warehouse, spec: TableSpec, rows: Iterable[dict[str, object]], *, properties: Mapping[str, str]
 ) -> Commit:
-    """Appends the rows whose key columns no row of the table has yet: so a rerun or a rival adds nothing twice."""
+    """Appends the rows whose keys the table does not have yet, so that a rerun or a concurrent writer adds nothing twice."""
     pending = list(rows)
     for attempt in range(_TRIES):
         table = warehouse.ensure(spec)
@@ -135,7 +135,7 @@ def _try_commit(
     *,
     replacing: Mapping[str, str] | None,
 ) -> bool:
-    """One commit against the version that was looked at; False where another writer was first.
+    """One commit against the version that was read; False if another writer was first.
 
     Args:
         replacing: the partition whose rows the files replace, empty for the whole table; None appends them.
