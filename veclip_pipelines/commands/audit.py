@@ -1,4 +1,4 @@
-"""veclip audit: whether the warehouse is what it says it is."""
+"""veclip audit: whether the warehouse is what it claims to be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""veclip backfill: bring many crawl partitions up to date, having said first what it will take."""
+"""veclip backfill: bring many crawl partitions up to date, after an estimate of what that will take."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from assets.orchestration.launching import Launcher
 
 _POLL_SECONDS = 1.0
-#: After which a daemon has given a sign of life, or there is none.
+#: Seconds within which a daemon gives a sign of life, if there is one.
 _START_SECONDS = 120.0
 
 
@@ -42,10 +42,10 @@ def backfill(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
-    """Materialise what is stale of many crawl partitions, one run a partition, several at a time.
+    """Materialise what is stale in many crawl partitions, one run per partition, several at a time.
 
-    Says first how many partitions and rows, hours and storage it comes to, by the rates measured so far. Ctrl-C cancels the
-    backfill and its work on the Dask cluster. One partition that fails does not hold up the others.
+    First prints how many partitions, rows, hours and bytes this comes to, by the rates measured so far. Ctrl-C cancels
+    the backfill and its work on the Dask cluster. A partition that fails does not hold up the others.
     """
     launcher = context.launcher()
     todo = _stale(launcher, _chosen(launcher, partition), select, concept_engine, fusion_engine)
@@ -82,7 +82,7 @@ def _chosen(launcher: Launcher, patterns: Sequence[str] | None) -> list[str]:
 
 
 def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, fusion: str) -> dict[str, list[str]]:
-    """For each selected asset the partitions in which it is stale."""
+    """For each selected asset, the partitions in which it is stale."""
     selected = launcher.select(select, names_of(CRAWL_PARTITION))
     todo: dict[str, list[str]] = {}
     for key, stale in launcher.stale.captions_of(keys, concept, fusion).items():
@@ -121,7 +121,7 @@ def _say_estimates(estimates: Sequence[Estimate]) -> None:
 
 
 def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
-    """Waits for the end, saying how far it is. Ctrl-C cancels it, and waits until it is."""
+    """Waits for the end and shows progress. Ctrl-C cancels the backfill and waits until that is done."""
     say(f"backfill {backfill_id}")
     said = ""
     cancelling = False

@@ -1,4 +1,4 @@
-"""veclip crawl: register crawl drops, list them, look at what was rejected, try it again, roll back, retire."""
+"""veclip crawl: register crawl drops, list them, show rejects and retry them, roll back, retire."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def retire(
 
 
 def registered_partition(folder: Path) -> str | None:
-    """The crawl partition of a folder, if it is registered as it is now."""
+    """The crawl partition of a folder, if it is registered with its present content."""
     drop = inspect_drop(str(folder))
     for known in list_drops(context.warehouse()):
         if known.uri == drop.uri and known.fingerprint == drop.fingerprint:

@@ -41,7 +41,7 @@ def evaluate(
         raise UsageError("name at least one benchmark: --benchmark DIR")
     settings = context.settings()
     cluster = running_cluster(settings)
-    # Before anything is sent away: what cannot be loaded is wrong use, said at once.
+    # Before any work is sent out: a model that cannot be loaded is wrong use, to be reported at once.
     maker = load_model(source).maker
     results: list[dict[str, object]] = []
     for item in opened:

@@ -86,7 +86,7 @@ def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False
 def plan(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
 ) -> list[StaleAssets]:
-    """What is stale now. A recipe counts as stale where a table that its set is made from is about to change."""
+    """What is stale now. A recipe counts as stale if a table that its set is made from is about to change."""
     stale = launcher.stale.captions_of(partitions, concept, fusion) if partitions else {}
     work = [StaleAssets(key, False, tuple(assets)) for key, assets in stale.items()]
     changing = {asset for item in work for asset in item.assets}
@@ -97,7 +97,7 @@ def plan(
 def bring_up_to_date(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
 ) -> int:
-    """Launches one run for each stale partition and then for each stale recipe; the number of runs.
+    """Launches one run for each stale partition, then one for each stale recipe; returns the number of runs.
 
     A partition or recipe that fails does not hold up the others.
 
@@ -111,9 +111,9 @@ def bring_up_to_date(
         noted = launcher.note_configuration(partial(board.add, "noting prompts and engine profiles"))
         context.require_success(noted)
         done: dict[str, RunDone] = {}
-        # One after the other: two execute_job in threads of one process deadlock in Dagster's logging (tried).
+        # One after the other: two calls of execute_job in threads of one process deadlock in Dagster's logging (tried).
         for key in [item.key for item in plan(launcher, partitions, (), concept, fusion)]:
-            # Again: another may have made it meanwhile.
+            # Checked again, as another process may have made it meanwhile.
             if stale := launcher.stale.captions(key, concept, fusion):
                 watch = board.add(f"crawl partition {key}", _steps(stale))
                 done[f"crawl partition {key}"] = launcher.captions(key, stale, concept, fusion, watch)

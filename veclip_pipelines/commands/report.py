@@ -66,7 +66,7 @@ def _croissant(warehouse: Warehouse, card: Card) -> str:
 
 
 def _log(warehouse: Warehouse, card: Card) -> None:
-    """Into the MLflow run of each checkpoint, without samples: artifacts are copied about, and no takedown reaches all copies."""
+    """Logs the card to the MLflow run of each checkpoint, without samples: artifacts get copied, and no takedown reaches all copies."""
     from veclip_pipelines.serving.standalone_pages import report_page
 
     if not card.graph.checkpoints:

@@ -47,7 +47,7 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take out what is named, now and in every crawl to come. Run again it finishes what was killed."""
+    """Take out what is named, now and in every crawl to come. Running it again finishes what was killed."""
     warehouse = context.warehouse()
     requests = read_requests(what, distance)
     if dry_run or not yes:
@@ -126,7 +126,7 @@ def verify(
     takedown_id: Annotated[str, typer.Argument(help="Its id, or how it begins; all by default.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Search everything for the pictures and texts that were taken down, decoded. Exit 1 where something is left."""
+    """Decode and search everything for the pictures and texts that were taken down. Exit 1 if something is left."""
     warehouse = context.warehouse()
     takedown = find_takedown(warehouse, takedown_id) if takedown_id else None
     if takedown_id and takedown is None:

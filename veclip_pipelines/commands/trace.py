@@ -31,7 +31,7 @@ def trace(
     html: Annotated[Path | None, typer.Option(help="Write a page to this file, with the pictures in it.")] = None,
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Follow anything backwards to the crawl and forwards to the scores. Exit 1 where no table knows it."""
+    """Follow anything backwards to the crawl and forwards to the scores. Exit 1 if no table knows it."""
     warehouse = context.warehouse()
     question = understand(warehouse, what, kind)
     found = follow(warehouse, question, limit=limit)
@@ -44,7 +44,7 @@ def trace(
     elif found.is_empty():
         say(f"no table knows the {question.kind.value} {question.value}")
     else:
-        # Nothing is cut where the lines go into a file or another program.
+        # Lines are not cut when they go to a file or another program.
         (out if out.is_terminal else Console(width=_ENDLESS, highlight=False)).print(_rendered(tree_of(found)))
     if found.is_empty():
         raise typer.Exit(1)

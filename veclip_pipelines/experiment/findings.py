@@ -1,4 +1,4 @@
-"""What the runs show: means over seeds with their intervals, and each of the paper's claims held against them."""
+"""What the runs show: means over seeds with their intervals, and each of the paper's claims tested by them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from veclip_pipelines.experiment.data import NAMES, RETRIEVAL
 from veclip_pipelines.experiment.design import Plan, Run
 
 Key = tuple[str, str]
-#: The metrics that are reported: benchmark, metric, and how it is called.
+#: The metrics that are reported, by display name: benchmark and metric.
 METRICS: dict[str, Key] = {
     "I2T R@1": (RETRIEVAL, "image_to_text_recall@1"),
     "T2I R@1": (RETRIEVAL, "text_to_image_recall@1"),
@@ -24,8 +24,8 @@ _Z = 1.96
 class Mean:
     """Mean of a metric over seeds, in %, with the half width of its 95 % interval.
 
-    The interval has both kinds of chance in it: other seeds (variance between the runs), and other benchmark pictures (each
-    run's bootstrap interval, which the seeds share).
+    The interval covers both kinds of chance: other seeds (variance between the runs), and other benchmark pictures
+    (each run's bootstrap interval, which the seeds share).
     """
 
     value: float
@@ -35,12 +35,12 @@ class Mean:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim and what came of it.
+    """A claim and its outcome.
 
     Attributes:
         claim: in words.
         difference: in percentage points, with the half width of its interval.
-        verdict: holds; does not hold; or cannot be told, where the interval has zero in it.
+        verdict: holds; does not hold; or cannot be told, where the interval contains zero.
     """
 
     claim: str
@@ -108,7 +108,7 @@ def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[ClaimR
 
 
 def compare(claim: str, first: Mean, second: Mean) -> ClaimResult:
-    """Whether the first is more than the second by more than chance."""
+    """Whether the first exceeds the second by more than chance."""
     difference, half = first.value - second.value, math.hypot(first.half, second.half)
     if abs(difference) <= half:
         return ClaimResult(claim, difference, half, "cannot be told")

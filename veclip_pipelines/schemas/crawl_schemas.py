@@ -1,6 +1,6 @@
 """The Delta tables: explicit Arrow schemas, so that a chunk of nulls never becomes a null-typed column.
 
-A step's kept rows and its rejects stand in one table, told apart by ``outcome``, so that one commit holds both.
+A step's kept rows and its rejects are in one table, distinguished by ``outcome``, so that one commit holds both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of Dagster runs that were pruned: what the lineage needs of them when Dagster has forgotten them."""
+"""The table of Dagster runs that were pruned: what the lineage needs to know about them once Dagster has forgotten them."""
 
 from __future__ import annotations
 

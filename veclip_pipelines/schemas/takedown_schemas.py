@@ -1,6 +1,6 @@
 """The tables of takedowns: what is to be left out, which rows that is, what was done about it, and whom it touched.
 
-They hold no text and no picture, only hashes of them: they are what keeps a picture out for good.
+They hold no text and no picture, only hashes of them, and so can keep a picture out for good.
 """
 
 from __future__ import annotations
