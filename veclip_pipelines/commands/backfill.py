@@ -34,11 +34,11 @@ def backfill(
     ] = "+vecap",
     partition: Annotated[
         list[str] | None,
-        typer.Option(help="Crawl partition or pattern (cc-2024-*); several times for several. Default: all."),
+        typer.Option(help="Crawl partition or pattern (cc-2024-*); repeat for several. Default: all."),
     ] = None,
     concept_engine: ConceptEngine = DEFAULT_CONCEPT_ENGINE,
     fusion_engine: FusionEngine = DEFAULT_FUSION_ENGINE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and launch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate, and launch nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
@@ -116,7 +116,7 @@ def _say_estimates(estimates: Sequence[Estimate]) -> None:
     hours = [item.hours for item in estimates]
     if None not in hours:
         say(
-            f"in all some {sum(hour or 0 for hour in hours):.2f} hours, one run after the other, at the rates measured here"
+            f"in total about {sum(hour or 0 for hour in hours):.2f} hours, one run after the other, at the rates measured here"
         )
 
 
@@ -143,7 +143,7 @@ def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
             if cancelling:
                 raise
             cancelling = True
-            say("cancelling; once more Ctrl-C leaves it to the daemon")
+            say("cancelling; press Ctrl-C again to leave that to the daemon")
             launcher.cancel_backfill(backfill_id)
 
 

@@ -24,7 +24,7 @@ def evaluate(
         typer.Argument(help="Folder of a transformers CLIP or SigLIP (a checkpoint of ours, a released VeCLIP), or of an open_clip "
                        "model, or a checkpoint file."),
     ],
-    benchmark: Annotated[list[Path], typer.Option(help="Folder of a benchmark; several times for several.")],
+    benchmark: Annotated[list[Path], typer.Option(help="Folder of a benchmark; repeat for several.")],
     split: Annotated[str, typer.Option(help="Split of the benchmarks.")] = "test",
     tokenizer: Annotated[str | None, typer.Option(help="Folder or hub id of the tokenizer, or CLIP's vocabulary (.txt.gz).")] = None,
     architecture: Annotated[str | None, typer.Option(help="Model config, for an open_clip checkpoint without one.")] = None,

@@ -19,7 +19,7 @@ from veclip_pipelines.experiment.write_up import REPORT
 
 
 def experiment(
-    small: Annotated[bool, typer.Option("--small", help="Some minutes: few pictures, one seed.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="A few minutes: few pictures, one seed.")] = False,
 ) -> None:
     """Train CLIP on AltText, concept captions, VeCap and their mix, and test the paper's claims.
 

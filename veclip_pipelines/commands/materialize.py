@@ -36,12 +36,12 @@ class StaleAssets:
 
 def materialize(
     partition: Annotated[
-        list[str] | None, typer.Option(help="Crawl partition; several times for several. Default: all.")
+        list[str] | None, typer.Option(help="Crawl partition; repeat for several. Default: all.")
     ] = None,
-    recipe: Annotated[list[str] | None, typer.Option(help="Recipe; several times for several. Default: all.")] = None,
+    recipe: Annotated[list[str] | None, typer.Option(help="Recipe; repeat for several. Default: all.")] = None,
     concept_engine: ConceptEngine = DEFAULT_CONCEPT_ENGINE,
     fusion_engine: FusionEngine = DEFAULT_FUSION_ENGINE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is stale, and launch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is stale, and launch nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
     """Bring crawl partitions and recipes up to date. What is up to date already is left alone.

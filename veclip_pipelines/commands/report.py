@@ -31,7 +31,7 @@ def report(
         str, typer.Option(help="Send OpenLineage events to this address, or write them to this file.")
     ] = "",
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Keep the card, without samples, and the Croissant beside the MLflow runs.")
+        bool, typer.Option("--mlflow", help="Keep the card, without samples, and the Croissant with the MLflow runs.")
     ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Samples that the card shows.")] = 12,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -70,7 +70,7 @@ def _log(warehouse: Warehouse, card: Card) -> None:
     from veclip_pipelines.serving.standalone_pages import report_page
 
     if not card.graph.checkpoints:
-        raise UsageError(f"nothing was trained on {card.subject.name} yet: there is no MLflow run to keep it beside")
+        raise UsageError(f"nothing was trained on {card.subject.name} yet: there is no MLflow run to keep it with")
     settings = context.settings()
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
     bare = dataclasses.replace(card, samples=())

@@ -27,9 +27,9 @@ _SHOWN = 40
 @app.command()
 def apply(
     what: Annotated[
-        list[str], typer.Argument(help="URLs, domains, SHA-256 or pictures' files; @FILE: a file with one a line.")
+        list[str], typer.Argument(help="URLs, domains, SHA-256 or pictures' files; @FILE: a file with one per line.")
     ],
-    reason: Annotated[str, typer.Option(help="Why; it is written down.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; this is recorded.")] = "",
     by: Annotated[str, typer.Option(help="Who asked for it; by default you.")] = "",
     distance: Annotated[
         int | None,
@@ -104,7 +104,7 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    takedown_id: Annotated[str, typer.Argument(help="Its id, or how it begins.")],
+    takedown_id: Annotated[str, typer.Argument(help="Its id, or the beginning of it.")],
     html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -123,7 +123,7 @@ def report(
 
 @app.command()
 def verify(
-    takedown_id: Annotated[str, typer.Argument(help="Its id, or how it begins; all by default.")] = "",
+    takedown_id: Annotated[str, typer.Argument(help="Its id, or the beginning of it; all by default.")] = "",
     as_json: Json = False,
 ) -> None:
     """Decode and search everything for the pictures and texts that were taken down. Exit 1 if something is left."""
@@ -136,9 +136,9 @@ def verify(
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        say(f"{found.places} files and databases looked into for {found.pictures} pictures and {found.texts} texts")
+        say(f"{found.places} files and databases searched for {found.pictures} pictures and {found.texts} texts")
         if found.shared:
-            say(f"{found.shared} of the texts are also those of samples that stay, and say nothing")
+            say(f"{found.shared} of the texts also belong to samples that stay, and prove nothing")
         lines: list[list[object]] = [
             [one.uri, one.state if one.until is None else f"held until {one.until:%Y-%m-%d %H:%M}", one.kind, one.where]
             for one in found.remnants

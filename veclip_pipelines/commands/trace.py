@@ -26,8 +26,8 @@ def trace(
                        "partition, a recipe or RECIPE@VERSION, a checkpoint (folder, id, MLflow run, weights' SHA-256), "
                        "RECIPE/BENCHMARK/METRIC."),
     ],
-    kind: Annotated[Kind | None, typer.Option("--as", help="What it is, where its form does not tell.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows of the crawl that are told one by one.")] = 5,
+    kind: Annotated[Kind | None, typer.Option("--as", help="What it is, if that is not clear from its form.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the crawl that are shown one by one.")] = 5,
     html: Annotated[Path | None, typer.Option(help="Write a page to this file, with the pictures in it.")] = None,
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip

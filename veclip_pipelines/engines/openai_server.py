@@ -182,7 +182,7 @@ class ServerImageTextEngine:
         if not sees:
             raise EngineError(
                 f"engine profile {self._profile.name!r}: the model {self._profile.model!r} at {self._profile.server} does not "
-                "see: it drops the picture in silence. Serve an image-text model there."
+                "see: it silently drops the picture. Serve an image-text model there."
             )
 
 

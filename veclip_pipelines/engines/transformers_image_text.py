@@ -53,7 +53,7 @@ class TransformersImageTextEngine:
             ValueError,
         ) as error:  # AttributeError: transformers 5.24 without torchvision
             raise ModelMissingError(
-                f"cannot load the processor in {spec.model_folder}: {error}. Those of models that take videos too (Qwen-VL) want "
+                f"cannot load the processor in {spec.model_folder}: {error}. Those of models that take videos too (Qwen-VL) need "
                 "torchvision on the workers."
             ) from error
         tokenizer = self.processor.tokenizer

@@ -150,12 +150,12 @@ def _trainings(checkpoints: Path, scratch: datetime, unfinished: datetime) -> It
     """Incomplete checkpoints, and states of trainings that have ended or have been abandoned."""
     for folder in sorted(checkpoints.glob(".checkpoint-*")):
         if folder.stat().st_mtime < scratch.timestamp():
-            yield Prunable("staging", str(folder), _size(str(folder)), "a checkpoint that was not written to the end")
+            yield Prunable("staging", str(folder), _size(str(folder)), "an incomplete checkpoint")
     for folder in sorted(checkpoints.glob(".training-*")):
         changed = max((path.stat().st_mtime for path in folder.rglob("*")), default=folder.stat().st_mtime)
         ended = (checkpoints / folder.name.removeprefix(".training-") / "model.safetensors").is_file()
         if changed < (scratch if ended else unfinished).timestamp():
-            why = "state of a training that has ended" if ended else "state of a training that nobody went on with"
+            why = "state of a training that has ended" if ended else "state of an abandoned training"
             yield Prunable("staging", str(folder), _size(str(folder)), why)
 
 

@@ -88,7 +88,7 @@ def replace_partition(
         if present != expected:
             raise CommitConflictError(
                 f"table {spec.name}, partition {dict(partition)}: another run replaced it while this one was at work. "
-                "Its rows stand and none of this run's were written; run it again to see whether anything is left to do."
+                "Its rows are kept and none of this run's were written; run it again to see whether anything is left to do."
             )
         if _try_commit(warehouse, table, spec, files, properties, replacing=partition):
             return Commit(table.version() + 1, written=True)
