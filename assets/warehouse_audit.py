@@ -9,9 +9,9 @@ from assets.shared.materialisation import OWNERS
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
-from veclip_pipelines.audit.audit_runs import Materialised
 from veclip_pipelines.audit.auditing import CHECKS, AuditReport
 from veclip_pipelines.audit.auditing import audit as look
+from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.planning.staleness import Staleness
 from veclip_pipelines.stages import ALL, STAGES
 

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 
 from bench.outcome import Result
 from bench.trace import ENGINE, add_partition
-from veclip_pipelines.audit.audit_runs import Materialised
 from veclip_pipelines.audit.auditing import audit
+from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.config.recipe import Recipe, TextSource
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import input_versions, make_training_set
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, ENGINES, RAW_CRAWL, VECAP
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.stages import STAGES

@@ -18,7 +18,8 @@ from veclip_pipelines.config.model_config import train_tokenizer
 from veclip_pipelines.config.recipe import Recipe, TrainingSettings
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.crawl.index import Crawl, index_drop
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import input_versions, make_training_set
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.embedding import normalised, tokens_of
 from veclip_pipelines.training.loader import Loader, LoaderSettings

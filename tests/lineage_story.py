@@ -16,7 +16,8 @@ from training_jobs import RECIPE
 from veclip_pipelines.config.recipe import Recipe, TrainingSettings
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.duplicates import find_duplicates
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import input_versions, make_training_set
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, CRAWL_DROPS, ENGINES, RAW_CRAWL, VECAP
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES, CHECKPOINTS

@@ -65,13 +65,15 @@ def root(
 ) -> None:
     """Turn crawled image-text data into better CLIP models, with every caption traceable."""
     del version
-    # Notes of Dagster and its libraries on what is beta or deprecated are for us, not for whoever runs a command.
+    # Warnings of Dagster and its libraries about beta or deprecated features are for us, not for whoever runs a
+    # command.
     warnings.simplefilter("ignore")
 
 
 def main() -> None:
-    """Entry point: a VeclipError is told in words, anything else is a bug and shows its traceback."""
-    # A polite end is an end like Ctrl-C: what was started is stopped. nohup and & leave SIGINT ignored, and a cancel would be lost.
+    """Entry point: a VeclipError is printed as a message, anything else is a bug and shows its traceback."""
+    # SIGTERM ends a command like Ctrl-C: what it started is stopped. nohup and & leave SIGINT ignored, and a cancel
+    # would be lost.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:

@@ -19,7 +19,7 @@ from resources.mlflow import MlflowResource
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:
-    """The graph with the embedded default resources; a keyword puts another resource in one's place."""
+    """The graph with the embedded default resources; a keyword replaces one of them."""
     delta_lake = overrides.pop("delta_lake", DeltaLakeResource())
     resources: dict[str, Any] = {
         "home": HomeResource(),
@@ -38,8 +38,8 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         schedules=schedules,
         sensors=sensors,
         resources=resources,
-        # A run is a process already, its steps follow one another, and models live in the Dask workers: a process for each
-        # step would only start Python and import Dagster again, 2.5 s each (docs/decisions/006).
+        # A run is already a process, its steps run one after another, and models live in the Dask workers: a process
+        # for each step would only start Python and import Dagster again, 2.5 s each (docs/decisions/006).
         executor=dg.in_process_executor,
     )
 
@@ -48,5 +48,5 @@ defs = build_defs()
 
 
 def job_named(name: str) -> dg.JobDefinition:
-    """One job by name: Dagster's step processes find it again by this function."""
+    """One job by name: Dagster's step processes find it by this function."""
     return defs.resolve_job_def(name)

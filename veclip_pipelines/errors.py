@@ -20,7 +20,7 @@ class CommitConflictError(VeclipError):
 
 
 class ModelMissingError(VeclipError):
-    """A model's files are not where the engine profile says, and no hub could be asked for them."""
+    """A model's files are not where the engine profile says, and could not be fetched from a hub."""
 
 
 class EngineError(VeclipError):

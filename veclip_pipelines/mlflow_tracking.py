@@ -1,6 +1,5 @@
-"""MLflow by its client, without its global state: one MLflow run a checkpoint.
-
-(dagster_mlflow is a legacy resource: global state, and one MLflow run a Dagster run.)
+"""MLflow through its client, without its global state: one MLflow run per checkpoint. (dagster_mlflow is a legacy resource: global
+state, and one MLflow run per Dagster run.)
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ _SYSTEM_SECONDS = 2
 
 @dataclass(frozen=True)
 class DatasetVersion:
-    """A data set as MLflow shows it beside a run.
+    """A data set as MLflow shows it with a run.
 
     Attributes:
         digest: its version; MLflow takes 36 characters at most.
-        source: where it lies.
+        source: where it is stored.
         schema: JSON.
     """
 
@@ -59,7 +58,7 @@ class TrackedRun:
             self.client.set_tag(self.run_id, key, value)
 
     def log_dataset(self, dataset: DatasetVersion, context: str) -> None:
-        """Notes a data set that the run reads, with its version."""
+        """Records a data set that the run reads, with its version."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         source = json.dumps({"uri": dataset.source})
@@ -89,7 +88,7 @@ class TrackedRun:
         self.client.log_artifacts(self.run_id, str(folder), name)
 
     def register_model(self, name: str, artifact: str, tags: Mapping[str, str]) -> str:
-        """Registers a folder of the run's artifacts as a new version of a model; once a run. Its version."""
+        """Registers a folder of the run's artifacts as a new version of a model, once per run; returns its version."""
         from mlflow.exceptions import MlflowException
 
         for version in self.client.search_model_versions(f"name='{name}'"):
@@ -121,16 +120,16 @@ class Tracking:
 
     @property
     def is_server(self) -> bool:
-        """Whether it is a tracking server, which keeps the files of its runs, too."""
+        """Whether it is a tracking server, which also keeps the files of its runs."""
         return self.tracking_uri.startswith(("http://", "https://"))
 
     @property
     def is_database(self) -> bool:
-        """Whether it is a database that is no file."""
+        """Whether it is a database other than an SQLite file."""
         return urlsplit(self.tracking_uri).scheme not in ("", "http", "https", "sqlite", "file")
 
     def client(self) -> MlflowClient:
-        """A client; the SQLite file's folder is made where it is missing."""
+        """A client; the SQLite file's folder is made if it is missing."""
         from mlflow import MlflowClient
 
         if self.tracking_uri.startswith("sqlite:///"):

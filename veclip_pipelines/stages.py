@@ -1,7 +1,8 @@
 """The stages of the graph, from the crawl to the scores, each declared once.
 
-A stage is an asset with a table. All that goes through the stages one by one reads it from here: the plan, backfills, the audit, traces,
-reports, pruning and takedowns. What a stage does stands elsewhere: how its rows are made in a room of its own, when it runs in ``assets``.
+A stage is an asset with a table. Everything that goes through the stages one by one reads them from here: the plan,
+backfills, the audit, traces, reports, pruning and takedowns. What a stage does is elsewhere: how its rows are made in a
+package of its own, when it runs in ``assets``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from veclip_pipelines.schemas.run_schemas import RUNS
 from veclip_pipelines.schemas.spec import TableSpec
 
 CRAWL_PARTITION, RECIPE = "crawl_partition", "recipe"
-#: The partition that an asset without partitions is noted under.
+#: The partition under which an asset without partitions is recorded.
 ALL = "all"
 
 
@@ -27,18 +28,19 @@ class Stage:
     """A stage of the graph.
 
     Attributes:
-        table: where its rows are. Its name is the asset's key; its columns say how it is partitioned and what a row is known by.
+        table: where its rows are. Its name is the asset's key; its columns say how it is partitioned and what
+            identifies a row.
         keyed_by: what its Dagster partitions are: crawl_partition, recipe, or None where it has none.
         upstream: names of the stages that it reads.
-        code_version: changes where the same inputs give other rows, and makes all that was made before stale.
+        code_version: changes when the same inputs give other rows, and makes everything made before stale.
         is_replaced: whether a materialisation replaces a part of the table, whose content is its data version; the others add rows.
         rejects_by: column that names a row among the rejects; None for a table that keeps no rejects.
         is_balanced: whether rows in are rows kept and rejected.
         describes: column by which each row must be found in raw_crawl: the picture or the sample that a caption is of.
-        texts: SQL for the list of all texts of a row that hold a stranger's or a model's words; "" where there are none.
-        source: what recipes call the texts that are drawn from it.
+        texts: SQL for the list of all texts of a row with words of strangers or models; "" if there are none.
+        source: the name that recipes use for the texts drawn from it.
         is_checked: whether it has asset checks, which are a step of its runs.
-        colour: in pictures of the lineage. called: what a row is called in traces.
+        colour: in pictures of the lineage. called: name of a row in traces.
     """
 
     table: TableSpec
@@ -62,7 +64,7 @@ class Stage:
 
     @property
     def has_engines(self) -> bool:
-        """Whether several engines' rows of a partition stand side by side."""
+        """Whether several engines' rows of a partition exist side by side."""
         return "engine_id" in self.table.partition_by
 
     @property
@@ -71,7 +73,7 @@ class Stage:
         return tuple(name for name in self.table.schema.names if name == "engine_id" or name.endswith("_engine_id"))
 
     def part(self, partition: str, inputs: Mapping[str, str]) -> dict[str, str] | None:
-        """The part of the table that a materialisation wrote; None where it wrote no part of its own.
+        """The part of the table that a materialisation wrote; None if it wrote no part of its own.
 
         Args:
             partition: its Dagster partition. inputs: the versions that it noted.
@@ -164,7 +166,7 @@ STAGES: dict[str, Stage] = {
     for stage in (RAW_CRAWL, DUPLICATES, CONCEPT_CAPTIONS, VECAP, TRAINING_SETS, CHECKPOINTS, BENCHMARK_SCORES)
 }
 
-#: Tables that are no stage of their own: what is noted about the stages, and about what is done to them.
+#: Tables that are not stages: records about the stages, and about what is done to them.
 _OTHER_TABLES = (
     crawl.CRAWL_DROPS,
     crawl.DUPLICATE_PAIRS,
@@ -202,10 +204,10 @@ def caption_stages() -> tuple[Stage, ...]:
 
 
 def stage_of_source(source: str) -> Stage | None:
-    """The stage that a recipe's texts of a source are drawn from; None for what came with the drop."""
+    """The stage that a recipe's texts of a source are drawn from; None for texts that came with the drop."""
     return next((stage for stage in STAGES.values() if stage.source == source), None)
 
 
 def depth(name: str) -> int:
-    """How many stages lie on the longest way to a stage, itself included: 1 for raw_crawl."""
+    """Number of stages on the longest path to a stage, including itself: 1 for raw_crawl."""
     return 1 + max((depth(upstream) for upstream in STAGES[name].upstream), default=0)

@@ -12,7 +12,7 @@ from assets.orchestration.takedowns import FINISH, TAKE_DOWN
 from assets.shared.run_log import Watch, end_dead_runs
 from assets.warehouse_audit import materialised
 from resources.home import HomeResource
-from veclip_pipelines.audit.audit_runs import Materialised
+from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import list_drops

@@ -14,8 +14,7 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.execution import carry_out, unfinished
-from veclip_pipelines.takedown.opt_outs import register_opt_outs
-from veclip_pipelines.takedown.register import tombstones
+from veclip_pipelines.takedown.register import register_opt_outs, tombstones
 
 TAKE_DOWN = "take_down"
 FINISH = "finish_takedowns"

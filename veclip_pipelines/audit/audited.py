@@ -38,7 +38,7 @@ class Audited:
     """A warehouse under audit.
 
     Attributes:
-        looked_at: things that were checked until now.
+        looked_at: number of things checked so far.
     """
 
     warehouse: Warehouse
@@ -55,7 +55,7 @@ class Audited:
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        """Views over the data files that are there: those that are not, one check names, and the others go on."""
+        """Views over the data files that are there: one check reports those that are missing, and the others carry on without them."""
         connection = open_connection()
         for spec in tables().values():
             named = files_of(self.warehouse.open(spec), {})

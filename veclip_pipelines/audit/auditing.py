@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from veclip_pipelines.audit.audit_files import check_checkpoints, check_files, check_orphans, check_pins
-from veclip_pipelines.audit.audit_rows import check_sample
-from veclip_pipelines.audit.audit_runs import Materialised, check_materialisations
-from veclip_pipelines.audit.audit_takedowns import check_takedowns
 from veclip_pipelines.audit.audited import Audited, Finding
+from veclip_pipelines.audit.file_checks import check_checkpoints, check_files, check_orphans, check_pins
+from veclip_pipelines.audit.record_checks import Materialised, check_materialisations, check_sample, check_takedowns
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.stages import CRAWL_PARTITION, RAW_CRAWL, STAGES, caption_stages
 from veclip_pipelines.tables.provenance import Provenance, materialisations
@@ -21,14 +19,14 @@ class AuditReport:
     """What an audit found.
 
     Attributes:
-        checked: for each check, on how many things it looked.
+        checked: for each check, how many things it looked at.
     """
 
     findings: list[Finding]
     checked: dict[str, int]
 
 
-#: What each check says, by its name.
+#: What each check asserts, by its name.
 CHECKS = {
     "counts": "rows in are rows kept and rejects",
     "captions": "every caption's picture or sample exists",
@@ -57,11 +55,11 @@ def audit(
     """Runs all checks.
 
     Args:
-        tracking: where MLflow's runs are; without it checkpoints are not held against theirs.
-        sample: rows that are drawn and followed to their picture's bytes.
+        tracking: where MLflow's runs are; without it checkpoints are not compared with them.
+        sample: number of rows that are drawn at random and traced to their picture's bytes.
         rebuild: whether each training set is made again, and compared.
-        shards: where tars of our own are; without it none is looked for that no row points into.
-        materialised: what Dagster knows; without it nothing is held against that.
+        shards: where our own tars are; without it no search is made for tars that no row points into.
+        materialised: what Dagster knows; without it nothing is compared with that.
     """
     about = Audited(warehouse, tracking)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
@@ -118,8 +116,8 @@ def _newest_materialisations(about: Audited) -> list[Provenance]:
 
 
 def check_captions(about: Audited) -> Iterator[Finding]:
-    """No caption without what it describes. Captions of a partition that was replaced since are stale, and said to be; those of an
-    engine that another has followed since are kept for its return, and no newer set is made of them."""
+    """No caption without what it describes. Captions of a partition that has been replaced are stale, and shown as such; those of an
+    engine that has been succeeded by another are kept for its return, and no newer set uses them."""
     followed = _followed(about)
     for stage in caption_stages():
         table, key = stage.name, stage.describes

@@ -22,11 +22,11 @@ def ask(
     tidy: Callable[[EngineText], EngineText],
     judge: Callable[[int, EngineText], str | None],
 ) -> dict[int, Caption]:
-    """A caption for each place: kept (route engine), or without text and with the reason that the last attempt left.
+    """A caption for each place: kept (route engine), or without a text and with the reason why the last attempt was refused.
 
     Args:
         places: which rows are asked; batches may leave some out (a picture that cannot be read), and so does the result.
-        tidy: takes quotes and the like off an answer before it is judged.
+        tidy: strips quotes and the like from an answer before it is judged.
         judge: reason code of a guard that objects to an answer, or None.
     """
     policy = spec.profile.guards

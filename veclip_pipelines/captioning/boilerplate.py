@@ -1,7 +1,7 @@
-"""Sentences that an engine says of picture after picture: no single row shows them, a whole partition does.
+"""Sentences that an engine repeats for picture after picture: a single row does not reveal them, a whole partition does.
 
-Users of published captions found them by the thousand (ShareGPT4V#12). So they are looked for when all batches of a partition
-are there and before any is committed; rows that carry one are then treated as the policy says.
+Users of published captions found them by the thousand (ShareGPT4V#12). So they are looked for once all batches of a
+partition are there and before any is committed; rows that hold one are then handled as the policy says.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
+from veclip_pipelines.captioning.captioning_step import BatchDone, CaptioningStep
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.plan import Plan, read_units
 from veclip_pipelines.captioning.results import Caption
@@ -21,31 +21,28 @@ from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, t
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import Asker
 
-if TYPE_CHECKING:
-    from veclip_pipelines.captioning.stage import BatchDone, Work
-
 REASON = "boilerplate"
 #: Shorter sentences ("a red car") can well be true of many pictures.
 _WORDS = 5
 _SENTENCES = r"regexp_split_to_array(lower(text), '[.!?]+(\s+|$)')"
 
 
-def find_boilerplate(work: Work, plan: Plan, files: Sequence[DataFile]) -> frozenset[str]:
-    """Sentences, in lower case, that stand in too many rows with different inputs.
+def find_boilerplate(step: CaptioningStep, plan: Plan, files: Sequence[DataFile]) -> frozenset[str]:
+    """Sentences, in lower case, that occur in too many rows with different inputs.
 
-    For a fusion what counts are different AltTexts: to say the same of the same text is no fault.
+    For a fusion, different AltTexts are counted: giving the same answer to the same text is no fault.
     """
-    policy = work.engine.profile.guards
-    if not files or REASON in policy.skip or work.engine.profile.is_imported:
+    policy = step.engine.profile.guards
+    if not files or REASON in policy.skip or step.engine.profile.is_imported:
         return frozenset()
     import pyarrow.dataset as pads  # imports pandas where it is installed, and only captioning steps need it
 
-    warehouse = work.warehouse
+    warehouse = step.warehouse
     with open_connection() as connection:
-        paths = [warehouse.path(work.spec, file.path) for file in files]
+        paths = [warehouse.path(step.spec, file.path) for file in files]
         connection.register("files", pads.dataset(paths, filesystem=warehouse.filesystem, format="parquet"))
         connection.register("plan", pads.dataset(plan.path, filesystem=warehouse.filesystem, format="parquet"))
-        said_of = "alt_text" if work.spec is VECAP else "input_hash"
+        said_of = "alt_text" if step.spec is VECAP else "input_hash"
         counted = Asker(connection)(
             f"WITH said AS (SELECT DISTINCT {said_of} AS of, trim(unnest({_SENTENCES})) AS sentence "  # noqa: S608
             "FROM files JOIN plan USING (input_hash) WHERE route = 'engine'), "
@@ -58,35 +55,35 @@ def find_boilerplate(work: Work, plan: Plan, files: Sequence[DataFile]) -> froze
 
 
 def mend_batches(
-    work: Work, plan: Plan, done: Sequence[BatchDone], boilerplate: frozenset[str], runner: Runner
+    step: CaptioningStep, plan: Plan, done: Sequence[BatchDone], boilerplate: frozenset[str], runner: Runner
 ) -> list[DataFile]:
-    """The files of all batches; those with boilerplate in them are written again, under another name."""
+    """The files of all batches; those that contain boilerplate are written again, under another name."""
     if not boilerplate:
         return [batch.file for batch in done]
-    mended = runner.run(partial(_mend, work, plan.path, boilerplate), done, label=f"{work.spec.name}-mend")
+    mended = runner.run(partial(_mend, step, plan.path, boilerplate), done, label=f"{step.spec.name}-mend")
     return sorted(mended, key=lambda file: file.path)
 
 
-def _mend(work: Work, plan: str, boilerplate: frozenset[str], done: BatchDone) -> DataFile:
+def _mend(step: CaptioningStep, plan: str, boilerplate: frozenset[str], done: BatchDone) -> DataFile:
     digest = hashlib.sha256("\n".join(sorted(boilerplate)).encode()).hexdigest()[:8]
     name = f"{done.batch.name}-{digest}"
-    if file := find_file(work.warehouse, work.spec, work.partition, name):
+    if file := find_file(step.warehouse, step.spec, step.partition, name):
         return file
-    rows = read_file(work.warehouse, work.spec, done.file).to_pylist()
-    units = {unit.input_hash: unit for unit in read_units(work.warehouse, plan, done.batch.index)}
+    rows = read_file(step.warehouse, step.spec, done.file).to_pylist()
+    units = {unit.input_hash: unit for unit in read_units(step.warehouse, plan, done.batch.index)}
     found = False
     for row in rows:
         if row["route"] == "engine" and _has(row["text"], boilerplate):
             found = True
             unit = units[row["input_hash"]]
-            row.update(fall_back(work.engine.profile.guards.fallback(REASON), unit, _judged(row), REASON).row())
+            row.update(fall_back(step.engine.profile.guards.fallback(REASON), unit, _judged(row), REASON).row())
     if not found:
         return done.file
-    return write_file(work.warehouse, work.spec, work.partition, name, table_of(work.spec, rows))
+    return write_file(step.warehouse, step.spec, step.partition, name, table_of(step.spec, rows))
 
 
 def _judged(row: Mapping[str, object]) -> Caption:
-    """The row as it stands, with one fault more."""
+    """The row as it is, with one more fault."""
     answer = EngineText(
         str(row["engine_text"]),
         str(row["finish_reason"]),  # type: ignore[arg-type]

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from veclip_pipelines import stages
 from veclip_pipelines.captioning.asking import ask
+from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.guards import Case, first_fault
 from veclip_pipelines.captioning.picture_batches import PictureReader
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.results import Caption
-from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage import StageResult, run_stage
 from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText
@@ -29,7 +30,7 @@ _META = re.compile(
     r"captures|presents|is(?: of)?)|,|\s+there (?:is|are))|there (?:is|are))\s+",
     re.IGNORECASE,
 )
-#: The distinct kept pictures of a partition in the order of their shards: so they are read by range, in order.
+#: The distinct kept pictures of a partition in the order of their shards, so that they are read by range, in order.
 _UNITS = f"""
     SELECT image_sha256 AS input_hash, [image_sha256] AS keys, place.uri AS shard_uri, place.at AS image_offset,
            place.length AS image_length, image_sha256, '' AS alt_text, '' AS concept, NULL::VARCHAR AS unrelated
@@ -48,11 +49,11 @@ def caption_partition(
     report: Report = no_report,
 ) -> StageResult:
     """Captions each kept picture of a crawl partition once, however often the partition has it."""
-    work = Work(
+    step = CaptioningStep(
         warehouse, CONCEPT_CAPTIONS, engine, crawl_partition, _UNITS, {"partition": crawl_partition}, ("raw_crawl",),
         describe_units, {},
     )  # fmt: skip
-    return run_stage(work, runner, properties=properties, report=report)
+    return run_stage(step, runner, properties=properties, report=report)
 
 
 def describe_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:
@@ -63,9 +64,10 @@ def describe_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:
 
 
 def tidy_concept(answer: EngineText) -> EngineText:
-    """A caption without quotes around it, without "The image shows" before it, and without a sentence that was cut.
+    """A caption without quotes around it, without "The image shows" before it, and without a sentence that was cut off.
 
-    What stands before a sentence that the token budget cut may still do: then it counts as stopped.
+    What comes before a sentence that the token budget cut off may still be good enough: then the answer counts as
+    stopped.
     """
     text = " ".join(answer.text.split()).strip("\"'“” ")
     text = _META.sub("", text)
@@ -80,7 +82,7 @@ def _fault(spec: EngineSpec, answer: EngineText) -> str | None:
 
 
 def _settled(spec: EngineSpec, unit: Unit, caption: Caption) -> Caption:
-    """A picture has nothing to fall back to: what no guard lets through is a reject."""
+    """A picture has nothing to fall back to: an answer that a guard refuses becomes a reject."""
     if caption.text is not None or not caption.attempts:
         return caption
     assert caption.reason is not None

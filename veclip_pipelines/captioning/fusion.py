@@ -11,13 +11,14 @@ from dataclasses import replace
 
 from veclip_pipelines import stages
 from veclip_pipelines.captioning.asking import ask
+from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.fallbacks import fall_back
 from veclip_pipelines.captioning.guards import Case, first_fault
 from veclip_pipelines.captioning.picture_batches import PictureReader
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.relatedness import UNRELATED, unrelated_pairs
 from veclip_pipelines.captioning.results import Caption
-from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage import StageResult, run_stage
 from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText, TextBatch
@@ -35,7 +36,8 @@ CODE_VERSION = stages.VECAP.code_version
 _ASKED_AT_A_TIME = 4096
 #: Columns of drops that hold an image-text similarity: LAION, DataComp, Recap-DataComp-1B.
 _SIMILARITIES = ("similarity", "clip_b32_similarity_score", "clip_l14_similarity_score", "org_clip_score")
-#: What is known beforehand of AltText and picture: the AltText is a page's furniture, or the drop's own score is low.
+#: What is known beforehand about AltText and picture: the AltText is part of the page's layout, or the drop's own
+#: score is low.
 _UNRELATED_SQL = f"""CASE WHEN list_contains(flags, 'boilerplate') THEN 'the AltText is what a page says of any picture'
     WHEN coalesce({", ".join(f"TRY_CAST(json_extract_string(extra, '$.{name}') AS DOUBLE)" for name in _SIMILARITIES)})
     < $minimum_similarity THEN 'the drop''s image-text similarity is low' END"""
@@ -89,8 +91,8 @@ def fuse_partition(
         parameters["source"] = concept_engine.engine_id
         tables = ("raw_crawl", "concept_captions")
     columns = {"concept_engine_id": concept_engine.engine_id if concept_engine else None}
-    work = Work(warehouse, VECAP, engine, crawl_partition, units, parameters, tables, fuse_units, columns)
-    return run_stage(work, runner, properties=properties, report=report)
+    step = CaptioningStep(warehouse, VECAP, engine, crawl_partition, units, parameters, tables, fuse_units, columns)
+    return run_stage(step, runner, properties=properties, report=report)
 
 
 def kept_by_route(warehouse: Warehouse, crawl_partition: str, engine_id: str) -> dict[str, int]:
@@ -153,7 +155,7 @@ def _settled(spec: EngineSpec, unit: Unit, caption: Caption | None, unrelated: s
         assert caption.reason is not None
         return fall_back(policy.fallback(caption.reason), unit, caption, caption.reason)
     plain = fall_back("template", unit, Caption(None, None), "nothing_to_fuse")
-    # To have only one of the two is no fault: the row is kept without a reason.
+    # Having only one of the two is no fault: the row is kept without a reason.
     nothing = "neither AltText nor concept caption says anything"
     return replace(plain, detail=nothing) if plain.text is None else replace(plain, reason=None)
 

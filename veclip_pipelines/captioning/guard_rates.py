@@ -1,6 +1,6 @@
-"""How often each guard objected, partition by partition, and whether that is still what it was.
+"""How often each guard objected, partition by partition, and whether that has changed.
 
-A captioner that is silently another one, a prompt with a typo, a crawl of another kind: each shows in these rates first.
+A captioner that was silently exchanged, a prompt with a typo, a crawl of another kind: each shows in these rates first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class GuardCounts:
 class Band:
     """Where a rate is expected: the pooled rate of earlier partitions and three standard deviations around it.
 
-    The deviation is that of the difference between a share of this many new rows and the pooled one of so many earlier rows.
+    The deviation is that of the difference between the share among the new rows and the pooled share among the earlier
+    ones.
     """
 
     reason: str
@@ -71,7 +72,7 @@ def earlier_counts(warehouse: Warehouse, asset: str, partition: str, engine_id: 
 def newest_counts(
     warehouse: Warehouse, asset: str, engine_id: str, most: int, *, but_partition: str | None = None
 ) -> list[GuardCounts]:
-    """What the newest materialisations of partitions by one engine noted, the newest first; those without rows are left out."""
+    """What was noted by the newest materialisations of partitions by one engine, the newest first; those without rows are left out."""
     made = materialisations(
         warehouse, assets=[asset], engine=engine_id, with_guards=True, newest="partition", but_partition=but_partition, limit=most
     )  # fmt: skip
@@ -89,7 +90,7 @@ def bands(now: GuardCounts, earlier: Sequence[GuardCounts]) -> list[Band]:
 
 
 def _band(reason: str, now: GuardCounts, before: int, rows: int) -> Band:
-    # Half a row more on both sides: a guard that never objected has a band all the same.
+    # Half a row more on both sides: even a guard that never objected then has a band.
     expected = (before + 0.5) / (rows + 1)
     spread = _SIGMAS * math.sqrt(expected * (1 - expected) * (1 / now.rows + 1 / rows))
     rate = now.faults.get(reason, 0) / now.rows

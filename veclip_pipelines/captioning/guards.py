@@ -1,9 +1,10 @@
 """Guards on an engine's answer: each looks for one fault of language models and answers with its reason code.
 
-The faults are those that users of published captions complain of (field notes): empty answers, refusals, echoes of the prompt,
-"The image shows", answers cut by the token budget, things that stand in neither source, names lost (paper, section 3.2: the
-fusion adds nothing and keeps the AltText's knowledge). What happens then is the profile's policy (captioning/fallbacks.py).
-Boilerplate is looked for over a whole partition (captioning/boilerplate.py), and what is known to be unrelated is not asked.
+The faults are those that users of published captions complain of (field notes): empty answers, refusals, echoes of the
+prompt, "The image shows", answers cut by the token budget, things that are in neither source, names lost (paper,
+section 3.2: the fusion adds nothing and keeps the AltText's knowledge). What happens then is the profile's policy
+(captioning/fallbacks.py). Boilerplate is looked for over a whole partition (captioning/boilerplate.py), and the engine
+is not asked about what is known to be unrelated.
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from veclip_pipelines.captioning.instructions import instruction_of
-from veclip_pipelines.captioning.scripts import is_garbled
-from veclip_pipelines.captioning.words import FUNCTION_WORDS, content_stems, numbers_of, stem, words
+from veclip_pipelines.captioning.words import (
+    FUNCTION_WORDS,
+    content_stems,
+    instruction_of,
+    is_garbled,
+    numbers_of,
+    stem,
+    words,
+)
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.profiles import GuardPolicy
 from veclip_pipelines.engines.prompts import Prompt
@@ -35,7 +42,7 @@ _META = re.compile(
     r"|\bi hope\b|\blet me know\b",
     re.IGNORECASE,
 )
-#: So many words of the prompt in a row are an echo and no accident.
+#: This many words of the prompt in a row are an echo and no accident.
 _ECHO_WORDS = 8
 
 
@@ -45,7 +52,8 @@ class Case:
 
     Attributes:
         alt_text, concept: the sources of a fusion; None for an answer about a picture alone.
-        sees: whether the engine saw the picture: then facts may come from there, and no text can say that they are new.
+        sees: whether the engine saw the picture: then facts may come from there, and cannot be checked against the
+            texts.
     """
 
     answer: EngineText
@@ -60,7 +68,7 @@ class Case:
 
     @property
     def told(self) -> str:
-        """What the AltText tells of the picture: an instruction to a model in it tells nothing."""
+        """What the AltText says about the picture, without any instruction to a model that it contains."""
         order = instruction_of(self.alt_text or "")
         return order.rest if order else self.alt_text or ""
 
@@ -70,7 +78,7 @@ class Case:
 
 
 def first_fault(case: Case, policy: GuardPolicy) -> str | None:
-    """Reason code of the first guard that says no, or None."""
+    """Reason code of the first guard that objects, or None."""
     guards = GUARDS if case.alt_text is not None else _OF_ANY_ANSWER
     for reason, guard in guards.items():
         if reason not in policy.skip and guard(case):
@@ -116,7 +124,7 @@ def _loop(case: Case) -> bool:
     found = [word.lower() for word in words(case.text)]
     runs = list(zip(found, found[1:], found[2:], strict=False))
     if case.alt_text is None:
-        # A long description may well say a thing twice: only the same four words again and again are a loop.
+        # A long description may well repeat itself: only the same four words again and again are a loop.
         fours = list(zip(runs, found[3:], strict=False))
         return any(fours.count(four) > 2 for four in set(fours)) or _stutters(found)
     sources = [word.lower() for word in words(case.sources)]
@@ -147,7 +155,7 @@ def _obeyed_instruction(case: Case) -> bool:
         return False
     elsewhere = content_stems(f"{order.rest} {case.concept or ''}")
     said = content_stems(case.text)
-    # It said what it was told to say, or nothing of what there was to say.
+    # It repeated what it was ordered to say, or nothing of what there was to say.
     return bool((said & content_stems(order.payload)) - elsewhere) or (bool(elsewhere) and not said & elsewhere)
 
 
@@ -167,7 +175,7 @@ def _lost_alt_text(case: Case) -> bool:
     return bool(wanted) and not wanted & content_stems(case.text)
 
 
-#: In the order they are asked.
+#: In the order in which they are tried.
 GUARDS: dict[str, Callable[[Case], bool]] = {
     "engine_failed": _failed,
     "empty": _empty,
@@ -185,7 +193,8 @@ GUARDS: dict[str, Callable[[Case], bool]] = {
     "lost_name": _lost_name,
     "lost_alt_text": _lost_alt_text,
 }
-#: Those that need no AltText: asked of descriptions of a picture too, in which a file name can only be read off the picture.
+#: Those that need no AltText. They judge descriptions of a picture too, in which a file name can only have been read
+#: in the picture.
 _OF_ANY_ANSWER = {
     name: GUARDS[name]
     for name in (
@@ -197,7 +206,7 @@ _OF_ANY_ANSWER = {
 def names_of(alt_text: str) -> list[str]:
     """Words of an AltText that are names: capitalised where a sentence would not capitalise them.
 
-    In a text in title case every word is capitalised, and then no word can be told for a name by that: none is.
+    In title case every word is capitalised, so capitals do not reveal names: then there are none.
     """
     text = descriptive_part(alt_text)
     found = [word for word in words(text) if any(char.isalpha() for char in word)]
@@ -206,7 +215,8 @@ def names_of(alt_text: str) -> list[str]:
     if len(content) > 2 and len(capitalised) > 0.6 * len(content):
         return []
     starts = {match.group(1) for match in re.finditer(r"(?:^|[.!?]\s+)([^\W\d_]+)", text)}
-    # The first word is a name too where another name follows it at once (Chelsea Morning): nobody can tell else.
+    # The first word is a name too where another name follows it at once (Chelsea Morning): there is no other way to
+    # tell.
     return [word for word in capitalised if word not in starts]
 
 

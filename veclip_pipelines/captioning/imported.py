@@ -1,6 +1,6 @@
-"""Captions that a drop brought along, as captions of an imported engine: mixed and audited like our own.
+"""Captions that came with a drop, as captions of an imported engine: mixed and audited like our own.
 
-Recap-DataComp's re_caption, LAION-COCO's top_caption, CapsFusion's and VeCap-300M's captions stand in raw_crawl's column
+Recap-DataComp's re_caption, LAION-COCO's top_caption, CapsFusion's and VeCap-300M's captions are in raw_crawl's column
 ``captions``; an engine profile of kind ``imported`` names one of them. No model is asked.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from veclip_pipelines.captioning.captioning_step import CaptioningStep
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.captioning.results import Caption
-from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
+from veclip_pipelines.captioning.stage import StageResult, run_stage
 from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.identity import EngineSpec
@@ -39,19 +40,19 @@ def import_partition(
     properties: Mapping[str, str],
     report: Report = no_report,
 ) -> StageResult:
-    """Writes the captions that a partition's samples brought along into a table of captions.
+    """Writes the captions that came with a partition's samples into a table of captions.
 
     Args:
-        spec: VECAP, a row a sample; or CONCEPT_CAPTIONS, a row a picture: where its samples brought different captions, that
-            of the smallest sample_id counts, and all of them stay in raw_crawl.
+        spec: VECAP, a row a sample; or CONCEPT_CAPTIONS, a row a picture: where its samples came with different
+            captions, that of the smallest sample_id counts, and all of them stay in raw_crawl.
     """
     parameters = {"column": engine.profile.caption_column, "partition": crawl_partition}
     columns = {"concept_engine_id": None} if spec is VECAP else {}
-    work = Work(
+    step = CaptioningStep(
         warehouse, spec, engine, crawl_partition, _UNITS.format(key=spec.keys[0]), parameters, ("raw_crawl",), import_units,
         columns,
     )  # fmt: skip
-    return run_stage(work, runner, properties=properties, report=report)
+    return run_stage(step, runner, properties=properties, report=report)
 
 
 def import_units(spec: EngineSpec, units: Sequence[Unit]) -> list[Caption]:

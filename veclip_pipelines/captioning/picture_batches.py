@@ -13,9 +13,9 @@ from veclip_pipelines.engines.base import PictureBatch
 from veclip_pipelines.media.pictures import PictureError, decode
 from veclip_pipelines.media.shards import ByteRange, read_ranges
 
-#: Engines see at most so many pixels a side: a panorama of a stranger must not fill a worker's memory.
+#: The most pixels a side that an engine sees: a stranger's panorama must not fill a worker's memory.
 _MAX_SIDE = 1024
-#: Pictures that are in memory as pixels at a time, twice: those that the model is at and those that come next.
+#: Pictures that are in memory as pixels at a time, twice: those that the model works on and those that come next.
 _AT_A_TIME = 64
 
 

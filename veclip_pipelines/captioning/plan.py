@@ -1,8 +1,8 @@
 """What a captioning step has to do, written down as a Parquet file with a row group a batch.
 
 The file is made by DuckDB in a stream and read by the workers, a row group each: neither the driver nor the scheduler ever
-holds the rows. A batch is named by what is in it, so that a run that was killed leaves finished batches which the next one
-takes up; the batches are a pure function of the input.
+holds the rows. A batch is named after its contents, so that the batches which a killed run finished are taken over by
+the next run; the batches are a pure function of the input.
 """
 
 from __future__ import annotations
@@ -47,10 +47,11 @@ class Unit:
 
     Attributes:
         input_hash: hash of all that the result depends on, the engine apart.
-        keys: the rows' keys (pictures or samples); equal inputs are computed once and written for each key.
+        keys: the rows' keys (pictures or samples); equal inputs are computed once and the result is written for each
+            key.
         picture: where the picture is, for an engine that sees.
         image_sha256: what the picture's bytes must hash to.
-        alt_text: the clean AltText of the samples; for captions that the drop brought along, that caption.
+        alt_text: the clean AltText of the samples; for captions that came with the drop, that caption.
         concept: the concept caption to be fused.
         unrelated: why AltText and picture have nothing to do with each other, where that is known beforehand.
     """
@@ -140,13 +141,13 @@ def read_units(warehouse: Warehouse, path: str, index: int) -> list[Unit]:
 
 
 def remove_plan(warehouse: Warehouse, plan: Plan) -> None:
-    """A plan holds strangers' texts: it goes when its work is done or has failed."""
+    """Removes a plan, as it holds strangers' texts: once its work is done or has failed."""
     if warehouse.filesystem.get_file_info(plan.path).type == pafs.FileType.File:
         warehouse.filesystem.delete_file(plan.path)
 
 
 def digest_of(salt: str, hashes: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
-    """16 hex over what a batch is made from."""
+    """Hash, 16 hex, over what a batch is made from."""
     digest = hashlib.sha256(salt.encode())
     for input_hash, names in zip(hashes, keys, strict=True):
         digest.update(f"\n{input_hash}\0{','.join(names)}".encode())
@@ -160,7 +161,7 @@ def _planned(index: int, part: pa.Table, salt: str) -> PlannedBatch:
 
 
 def _cut(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
-    """Tables of exactly so many rows, the last one apart; DuckDB cuts where it likes."""
+    """Tables of exactly this many rows, but for the last; DuckDB's own batches end anywhere."""
     waiting: pa.Table | None = None
     for batch in reader:
         fresh = pa.Table.from_batches([batch]).cast(SCHEMA)

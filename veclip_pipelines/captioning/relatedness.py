@@ -1,8 +1,8 @@
 """Whether an AltText and what is seen in its picture have to do with each other, by their texts' embeddings.
 
-Asked only where a profile names a model for it (``guards: {relatedness: …}``): a captioner must be good before its words can say
-that an AltText is wrong. Any sentence embedder will do that transformers' AutoModel loads, such as all-MiniLM-L6-v2; the text's
-embedding is the mean over its tokens, as such models are trained.
+This is checked only where a profile names a model for it (``guards: {relatedness: …}``): a captioner must be good
+before its words can prove an AltText wrong. Any sentence embedder that transformers' AutoModel loads will do, such as
+all-MiniLM-L6-v2; the text's embedding is the mean over its tokens, as such models are trained.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a captioning step says of a row: a text with its way, or a reject with its reason."""
+"""What a captioning step says about a row: a text and how it came about, or a reject with its reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a captioning step is, while it runs."""
+"""How far a captioning step has got, while it runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def no_report(progress: Progress) -> None:
 
 
 class ProgressMeter:
-    """Counts batches as they come."""
+    """Counts batches as they are finished."""
 
     def __init__(
         self, stage: str, partition: str, rows: int, batches: int, clock: Callable[[], float] = time.monotonic
@@ -56,7 +56,7 @@ class ProgressMeter:
         self._done = self._done_batches = self._computed = self._rejected = self._tokens = 0
 
     def add(self, rows: int, rejected: int, tokens: int, found: bool) -> None:
-        """Takes in a finished batch; ``found`` says that an earlier run had finished it."""
+        """Counts a finished batch; ``found`` says that an earlier run had finished it."""
         self._done += rows
         self._done_batches += 1
         self._rejected += rejected
@@ -64,7 +64,7 @@ class ProgressMeter:
         self._computed += 0 if found else rows
 
     def progress(self) -> Progress:
-        """How far it is now."""
+        """How far it has got by now."""
         seconds = max(1e-9, self._clock() - self._started)
         rate = self._computed / seconds
         left = self._rows - self._done

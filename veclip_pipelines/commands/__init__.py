@@ -1,1 +1,4 @@
-"""The command line's commands, by theme. They read through plain objects and change data only through Dagster runs."""
+"""The command line's commands, one module for each subject, and what they print.
+
+They read through plain objects and change data only through Dagster runs. Not here: how anything is computed; a command calls it.
+"""

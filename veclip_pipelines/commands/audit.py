@@ -1,4 +1,4 @@
-"""veclip audit: whether the warehouse is what it says it is."""
+"""veclip audit: whether the warehouse is what it claims to be."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from veclip_pipelines.mlflow_tracking import Tracking
 
 
 def audit(
-    sample: Annotated[int, typer.Option(min=0, help="Rows to draw and to follow to their picture's bytes.")] = 0,
-    seed: Annotated[int, typer.Option(help="Which rows are drawn.")] = 0,
-    rebuild: Annotated[bool, typer.Option(help="Make each training set again from its pins, and compare.")] = True,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Rows to draw at random and to trace to their picture's bytes.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    rebuild: Annotated[bool, typer.Option(help="Rebuild each training set from its pins, and compare.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the whole warehouse: counts, captions, training sets, checkpoints, scores, files, takedowns, runs. Exit 1 on a finding."""

@@ -1,4 +1,4 @@
-"""veclip backfill: bring many crawl partitions up to date, having said first what it will take."""
+"""veclip backfill: bring many crawl partitions up to date, after an estimate of what that will take."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from assets.orchestration.launching import Launcher
 
 _POLL_SECONDS = 1.0
-#: After which a daemon has given a sign of life, or there is none.
+#: Seconds within which a daemon gives a sign of life, if there is one.
 _START_SECONDS = 120.0
 
 
@@ -34,18 +34,18 @@ def backfill(
     ] = "+vecap",
     partition: Annotated[
         list[str] | None,
-        typer.Option(help="Crawl partition or pattern (cc-2024-*); several times for several. Default: all."),
+        typer.Option(help="Crawl partition or pattern (cc-2024-*); repeat for several. Default: all."),
     ] = None,
     concept_engine: ConceptEngine = DEFAULT_CONCEPT_ENGINE,
     fusion_engine: FusionEngine = DEFAULT_FUSION_ENGINE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and launch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate, and launch nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
-    """Materialise what is stale of many crawl partitions, one run a partition, several at a time.
+    """Materialise what is stale in many crawl partitions, one run per partition, several at a time.
 
-    Says first how many partitions and rows, hours and storage it comes to, by the rates measured so far. Ctrl-C cancels the
-    backfill and its work on the Dask cluster. One partition that fails does not hold up the others.
+    First prints how many partitions, rows, hours and bytes this comes to, by the rates measured so far. Ctrl-C cancels
+    the backfill and its work on the Dask cluster. A partition that fails does not hold up the others.
     """
     launcher = context.launcher()
     todo = _stale(launcher, _chosen(launcher, partition), select, concept_engine, fusion_engine)
@@ -82,7 +82,7 @@ def _chosen(launcher: Launcher, patterns: Sequence[str] | None) -> list[str]:
 
 
 def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, fusion: str) -> dict[str, list[str]]:
-    """For each selected asset the partitions in which it is stale."""
+    """For each selected asset, the partitions in which it is stale."""
     selected = launcher.backfills.select(select, names_of(CRAWL_PARTITION))
     todo: dict[str, list[str]] = {}
     for key, stale in launcher.stale.captions_of(keys, concept, fusion).items():
@@ -116,12 +116,12 @@ def _say_estimates(estimates: Sequence[Estimate]) -> None:
     hours = [item.hours for item in estimates]
     if None not in hours:
         say(
-            f"in all some {sum(hour or 0 for hour in hours):.2f} hours, one run after the other, at the rates measured here"
+            f"in total about {sum(hour or 0 for hour in hours):.2f} hours, one run after the other, at the rates measured here"
         )
 
 
 def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
-    """Waits for the end, saying how far it is. Ctrl-C cancels it, and waits until it is."""
+    """Waits for the end and shows progress. Ctrl-C cancels the backfill and waits until that is done."""
     say(f"backfill {backfill_id}")
     said = ""
     cancelling = False
@@ -143,7 +143,7 @@ def _follow(launcher: Launcher, backfill_id: str) -> BackfillState:
             if cancelling:
                 raise
             cancelling = True
-            say("cancelling; once more Ctrl-C leaves it to the daemon")
+            say("cancelling; press Ctrl-C again to leave that to the daemon")
             launcher.backfills.cancel(backfill_id)
 
 

@@ -1,4 +1,4 @@
-"""How the command line speaks: rich tables and bars in a terminal, plain text elsewhere, JSON where it is asked for."""
+"""What the command line prints: rich tables and bars in a terminal, plain text elsewhere, JSON on request."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def rows_as_json(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class ProgressBoard:
-    """The steps of runs as they come, several runs at once: a bar a run in a terminal, a line a step elsewhere.
+    """The steps of several runs as they happen: a bar per run in a terminal, a line per step elsewhere.
 
-    Where JSON is printed at the end, ``console`` is ``err``: what is piped on is the JSON alone.
+    If JSON is printed at the end, ``console`` is ``err``, so that only the JSON is piped on.
     """
 
     def __init__(self, console: Console = out) -> None:
@@ -87,7 +87,7 @@ class ProgressBoard:
             self._bars.stop()
 
     def add(self, title: str, steps: int) -> Callable[[StepSeen], None]:
-        """Adds a run, and returns what takes in its steps."""
+        """Adds a run, and returns the function that is called with its steps."""
         task = self._bars.add_task(title, total=steps) if self._bars else None
         running: list[str] = []
 
@@ -113,7 +113,7 @@ class ProgressBoard:
 
 
 def describe_failure(done: RunDone) -> str:
-    """What a failed run is told as: the innermost error, and where the rest is."""
+    """The message for a failed run: the innermost error, and where to find the rest."""
     reason = (
         done.error.partition(": ")[2] if done.error.startswith(("veclip_pipelines.errors.", "dagster.")) else done.error
     )
@@ -121,5 +121,5 @@ def describe_failure(done: RunDone) -> str:
 
 
 def printable(cell: object) -> str:
-    """Control characters and terminal escapes of foreign text are not sent to the terminal."""
+    """Foreign text without control characters and terminal escapes, which must not reach the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "�" for char in str(cell))

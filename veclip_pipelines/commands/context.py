@@ -1,4 +1,4 @@
-"""What every command starts from: the settings, the warehouse, and for those that change data the launcher."""
+"""What every command starts from: the settings, the warehouse and, to change data, the launcher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from veclip_pipelines.commands.console import describe_failure
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.export.rows import note_page
+from veclip_pipelines.export.exported_samples import note_page
 from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def warehouse() -> Warehouse:
 
 
 def launcher() -> Launcher:
-    """Imports Dagster, which takes a second: commands that only read do without it.
+    """Imports Dagster, which takes a second: commands that only read do not need it.
 
     Raises:
-        VeclipError: VECLIP_HOME or the warehouse cannot be written. Nothing was launched then.
+        VeclipError: VECLIP_HOME or the warehouse cannot be written. Then nothing was launched.
     """
     check_writable()
     from assets.orchestration.launching import Launcher
@@ -45,7 +45,7 @@ def user() -> str:
 
 
 def write_page(target: Path, page: str, recipe: str = "", set_version: str = "") -> Path:
-    """Writes a page with pictures and texts in it, noted before it is there: what is taken down later goes out of it, too."""
+    """Writes a page with pictures and texts in it. It is recorded first, so that later takedowns reach it, too."""
     place = target.expanduser().resolve()
     note_page(warehouse(), str(place), user(), recipe, set_version)
     place.write_text(page, "utf-8")

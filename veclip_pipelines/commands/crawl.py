@@ -1,4 +1,4 @@
-"""veclip crawl: register crawl drops, list them, look at what was rejected, try it again, roll back, retire."""
+"""veclip crawl: register crawl drops, list them, show rejects and retry them, roll back, retire."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add(
     partition: Annotated[
         str | None, typer.Option(help="Key of the crawl partition; by default the folder's name.")
     ] = None,
-    replace: Annotated[bool, typer.Option(help="Take the place of the drop that has this key now.")] = False,
+    replace: Annotated[bool, typer.Option(help="Replace the drop that has this key now.")] = False,
 ) -> None:
     """Register a crawl drop as a crawl partition. Materialise it with: veclip materialize"""
     drop = inspect_drop(folder)
@@ -63,8 +63,8 @@ def list_(as_json: Json = False) -> None:
 def rejects(
     as_json: Json = False,
     examples: Annotated[int, typer.Option(min=0, help="Examples of each reason.")] = 3,
-    partition: Annotated[str | None, typer.Option(help="Of this partition alone.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Of this stage alone: raw_crawl, concept_captions, ...")] = None,
+    partition: Annotated[str | None, typer.Option(help="Only of this partition.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only of this stage: raw_crawl, concept_captions, ...")] = None,
 ) -> None:
     """Count what was rejected by stage, partition and reason, with examples."""
     rows = read_rows(
@@ -92,7 +92,7 @@ def rejects(
 @app.command()
 def retry(
     reason: Annotated[
-        list[str], typer.Option(help="Reason code, as veclip crawl rejects shows it; several times for several.")
+        list[str], typer.Option(help="Reason code, as veclip crawl rejects shows it; repeat for several.")
     ],
     partition: Annotated[
         list[str] | None, typer.Option(help="Crawl partition; default: all that have such rows.")
@@ -158,7 +158,7 @@ def retire(
     partition: Annotated[str, typer.Argument(help="Crawl partition.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Take a crawl partition out of use: no table holds rows of it from then on. Its drop's files stay."""
+    """Retire a crawl partition: its rows are removed from all tables. Its drop's files stay."""
     if not yes and not typer.confirm(f"Take {partition} out of raw_crawl and of all captions?"):
         raise UsageError("nothing was changed")
     with ProgressBoard() as board:
@@ -168,7 +168,7 @@ def retire(
 
 
 def registered_partition(folder: Path) -> str | None:
-    """The crawl partition of a folder, if it is registered as it is now."""
+    """The crawl partition of a folder, if it is registered with its present content."""
     drop = inspect_drop(str(folder))
     for known in list_drops(context.warehouse()):
         if known.uri == drop.uri and known.fingerprint == drop.fingerprint:

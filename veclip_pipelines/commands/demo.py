@@ -16,7 +16,7 @@ from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_c
 from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
 from veclip_pipelines.engines.install import install_demo_models
 from veclip_pipelines.evaluation.scoreboard import newest_scores
-from veclip_pipelines.serving.samples import kept_samples, partition_counts
+from veclip_pipelines.serving.shown_samples import kept_samples, partition_counts
 from veclip_pipelines.tables.provenance import materialisations
 
 RECIPES = ("alttext", "vecap", "mixed")
@@ -63,7 +63,7 @@ def demo() -> None:
 
 
 def _command(name: str) -> str:
-    """A program of this environment as it can be typed here: by name where the shell finds it, else by its path."""
+    """A program of this environment as it can be typed: by name if the shell finds it, else by its path."""
     own = Path(sys.executable).parent / name
     found = shutil.which(name)
     if found and Path(found).resolve() == own.resolve():
@@ -88,7 +88,7 @@ def _print_summary(partitions: list[str]) -> None:
 
 
 def _telling_samples(partitions: list[str]) -> list[list[object]]:
-    """Six samples that differ in how their VeCap came about: the engine's own first, then what fell back."""
+    """Six samples that differ in how their VeCap came about: first the engine's answers, then fallbacks."""
     warehouse = context.warehouse()
     samples = [sample for key in partitions for sample in kept_samples(warehouse, key, limit=100)]
     by_route: dict[str, list[list[object]]] = {}
@@ -118,7 +118,7 @@ def _score_table(scores: list[dict[str, Any]]) -> tuple[str, tuple[str, ...], li
 
 
 def _durations(partitions: list[str]) -> list[list[object]]:
-    """Seconds of each asset's newest materialisation that did any work."""
+    """Seconds taken by each asset's newest materialisation that did any work."""
     keys = [*partitions, *RECIPES]
     newest = materialisations(context.warehouse(), partitions=keys, newest="partition")
     return [[one.asset, one.partition, f"{one.seconds:.1f}"] for one in reversed(newest)]

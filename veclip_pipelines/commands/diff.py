@@ -25,7 +25,7 @@ def diff(
     warehouse = context.warehouse()
     found = compare(warehouse, left, right, examples=examples)
     if html is not None:
-        from veclip_pipelines.serving.trace_page import diff_page
+        from veclip_pipelines.serving.standalone_pages import diff_page
 
         context.write_page(html, diff_page(warehouse, found))
     if as_json:

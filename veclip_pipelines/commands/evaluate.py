@@ -12,7 +12,8 @@ from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.compute.cluster import running_cluster
 from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, open_benchmark
+from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark
+from veclip_pipelines.evaluation.benchmarks import open_benchmark
 from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
 from veclip_pipelines.evaluation.scoring import score
 
@@ -23,7 +24,7 @@ def evaluate(
         typer.Argument(help="Folder of a transformers CLIP or SigLIP (a checkpoint of ours, a released VeCLIP), or of an open_clip "
                        "model, or a checkpoint file."),
     ],
-    benchmark: Annotated[list[Path], typer.Option(help="Folder of a benchmark; several times for several.")],
+    benchmark: Annotated[list[Path], typer.Option(help="Folder of a benchmark; repeat for several.")],
     split: Annotated[str, typer.Option(help="Split of the benchmarks.")] = "test",
     tokenizer: Annotated[str | None, typer.Option(help="Folder or hub id of the tokenizer, or CLIP's vocabulary (.txt.gz).")] = None,
     architecture: Annotated[str | None, typer.Option(help="Model config, for an open_clip checkpoint without one.")] = None,
@@ -40,7 +41,7 @@ def evaluate(
         raise UsageError("name at least one benchmark: --benchmark DIR")
     settings = context.settings()
     cluster = running_cluster(settings)
-    # Before anything is sent away: what cannot be loaded is wrong use, said at once.
+    # Before any work is sent out: a model that cannot be loaded is wrong use, to be reported at once.
     maker = load_model(source).maker
     results: list[dict[str, object]] = []
     for item in opened:

@@ -19,11 +19,11 @@ from veclip_pipelines.experiment.write_up import REPORT
 
 
 def experiment(
-    small: Annotated[bool, typer.Option("--small", help="Some minutes: few pictures, one seed.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="A few minutes: few pictures, one seed.")] = False,
 ) -> None:
-    """Train CLIP on AltText, concept captions, VeCap and their mix, and see what the paper's claims are worth here.
+    """Train CLIP on AltText, concept captions, VeCap and their mix, and test the paper's claims.
 
-    Stopped at any point, it goes on where it was: what is up to date is not run again.
+    It can be stopped at any point and run again: what is up to date is not repeated.
     """
     started = time.monotonic()
     launcher, settings = context.launcher(), context.settings()
@@ -47,7 +47,7 @@ def experiment(
             if drop.name != OF_CAPTIONER:
                 partitions.append(key)
             elif launcher.stale.raw_crawl(key):
-                # Only its own texts are wanted: nobody captions what the captioner was taught on.
+                # Only its own texts are needed: nothing captions the pictures that the captioner was trained on.
                 with ProgressBoard() as board:
                     context.require_success(launcher.crawl.index(key, [], board.add(f"crawl partition {key}", 2)))
         launcher.crawl.partitions()

@@ -12,12 +12,12 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import note_export
+from veclip_pipelines.export.exported_samples import note_export
 from veclip_pipelines.tables.query import read_rows
 
 
 class Format(StrEnum):
-    """What is written."""
+    """The format to write."""
 
     WEBDATASET = "webdataset"
     DATACOMP = "datacomp"
@@ -62,7 +62,7 @@ def export(
 
 
 def _newest(recipe: str) -> str:
-    """The version of a recipe's set that was made last. Raises UsageError where it has none."""
+    """The version of a recipe's newest set. Raises UsageError if it has none."""
     rows = read_rows(
         context.warehouse(),
         "SELECT set_version FROM set_pins WHERE recipe = ? ORDER BY pinned_at DESC LIMIT 1",

@@ -27,7 +27,7 @@ FusionEngine = Annotated[str, typer.Option(envvar="VECLIP_FUSION_ENGINE", help="
 
 
 @dataclass(frozen=True)
-class Work:
+class StaleAssets:
     """What there is to do for one crawl partition or recipe: the stale assets, in order."""
 
     key: str
@@ -37,12 +37,12 @@ class Work:
 
 def materialize(
     partition: Annotated[
-        list[str] | None, typer.Option(help="Crawl partition; several times for several. Default: all.")
+        list[str] | None, typer.Option(help="Crawl partition; repeat for several. Default: all.")
     ] = None,
-    recipe: Annotated[list[str] | None, typer.Option(help="Recipe; several times for several. Default: all.")] = None,
+    recipe: Annotated[list[str] | None, typer.Option(help="Recipe; repeat for several. Default: all.")] = None,
     concept_engine: ConceptEngine = DEFAULT_CONCEPT_ENGINE,
     fusion_engine: FusionEngine = DEFAULT_FUSION_ENGINE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is stale, and launch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is stale, and launch nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
     """Bring crawl partitions and recipes up to date. What is up to date already is left alone.
@@ -86,19 +86,19 @@ def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False
 
 def plan(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
-) -> list[Work]:
-    """What is stale now. A recipe counts as stale where a table that its set is made from is about to change."""
+) -> list[StaleAssets]:
+    """What is stale now. A recipe counts as stale if a table that its set is made from is about to change."""
     stale = launcher.stale.captions_of(partitions, concept, fusion) if partitions else {}
-    work = [Work(key, False, tuple(assets)) for key, assets in stale.items()]
+    work = [StaleAssets(key, False, tuple(assets)) for key, assets in stale.items()]
     changing = {asset for item in work for asset in item.assets}
-    work += [Work(name, True, tuple(launcher.stale.models(name, changing=changing))) for name in recipes]
+    work += [StaleAssets(name, True, tuple(launcher.stale.models(name, changing=changing))) for name in recipes]
     return [item for item in work if item.assets]
 
 
 def bring_up_to_date(
     launcher: Launcher, partitions: Sequence[str], recipes: Sequence[str], concept: str, fusion: str
 ) -> int:
-    """Launches one run for each stale partition and then for each stale recipe; the number of runs.
+    """Launches one run for each stale partition, then one for each stale recipe; returns the number of runs.
 
     A partition or recipe that fails does not hold up the others.
 
@@ -112,9 +112,9 @@ def bring_up_to_date(
         noted = launcher.configuration.note_changes(partial(board.add, "noting prompts and engine profiles"))
         context.require_success(noted)
         done: dict[str, RunDone] = {}
-        # One after the other: two execute_job in threads of one process deadlock in Dagster's logging (tried).
+        # One after the other: two calls of execute_job in threads of one process deadlock in Dagster's logging (tried).
         for key in [item.key for item in plan(launcher, partitions, (), concept, fusion)]:
-            # Again: another may have made it meanwhile.
+            # Checked again, as another process may have made it meanwhile.
             if stale := launcher.stale.captions(key, concept, fusion):
                 watch = board.add(f"crawl partition {key}", _steps(stale))
                 done[f"crawl partition {key}"] = launcher.materialise.captions(key, stale, concept, fusion, watch)
@@ -138,7 +138,7 @@ def _steps(assets: Sequence[str]) -> int:
     return len(assets) + checked + int("training_sets" in assets)
 
 
-def _print_plan(work: Sequence[Work], as_json: bool) -> None:
+def _print_plan(work: Sequence[StaleAssets], as_json: bool) -> None:
     if as_json:
         return print_json(
             [

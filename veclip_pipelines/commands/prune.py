@@ -16,15 +16,15 @@ _DEFAULT = Retention()
 
 def prune(
     runs_days: Annotated[
-        float, typer.Option(min=0, help="Days that Dagster keeps the record of a run; then table runs has it.")
+        float, typer.Option(min=0, help="Days that Dagster keeps the record of a run; after that, table runs has it.")
     ] = _DEFAULT.runs_days,
     earlier_days: Annotated[
-        float, typer.Option(min=0, help="Days that contents are kept which others replaced: for crawl rollback.")
+        float, typer.Option(min=0, help="Days that replaced contents are kept, for crawl rollback.")
     ] = _DEFAULT.earlier_days,
     scratch_hours: Annotated[
-        float, typer.Option(min=0, help="Hours that files are kept which nothing names.")
+        float, typer.Option(min=0, help="Hours that files which nothing names are kept.")
     ] = _DEFAULT.scratch_hours,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

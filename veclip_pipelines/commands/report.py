@@ -31,7 +31,7 @@ def report(
         str, typer.Option(help="Send OpenLineage events to this address, or write them to this file.")
     ] = "",
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Keep the card, without samples, and the Croissant beside the MLflow runs.")
+        bool, typer.Option("--mlflow", help="Keep the card, without samples, and the Croissant with the MLflow runs.")
     ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Samples that the card shows.")] = 12,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -41,7 +41,7 @@ def report(
     subject = find_subject(warehouse, what)
     card = data_card(warehouse, subject, samples=samples if html or as_json else 0)
     if html is not None:
-        from veclip_pipelines.serving.report_page import report_page
+        from veclip_pipelines.serving.standalone_pages import report_page
 
         target = context.write_page(html, report_page(warehouse, card), subject.recipe, subject.set_version)
         if not as_json:
@@ -66,11 +66,11 @@ def _croissant(warehouse: Warehouse, card: Card) -> str:
 
 
 def _log(warehouse: Warehouse, card: Card) -> None:
-    """Into the MLflow run of each checkpoint, without samples: artifacts are copied about, and no takedown reaches all copies."""
-    from veclip_pipelines.serving.report_page import report_page
+    """Logs the card to the MLflow run of each checkpoint, without samples: artifacts get copied, and no takedown reaches all copies."""
+    from veclip_pipelines.serving.standalone_pages import report_page
 
     if not card.graph.checkpoints:
-        raise UsageError(f"nothing was trained on {card.subject.name} yet: there is no MLflow run to keep it beside")
+        raise UsageError(f"nothing was trained on {card.subject.name} yet: there is no MLflow run to keep it with")
     settings = context.settings()
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
     bare = dataclasses.replace(card, samples=())

@@ -1,4 +1,4 @@
-"""veclip cluster, serve, ui, models, engines, env: what runs beside the graph, and what it runs on."""
+"""veclip cluster, serve, ui, models, engines, env: what runs next to the graph, and what it runs on."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class _StopRequestedError(Exception):
 
 
 def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
-    """Starts all services, says where they are, and waits for Ctrl-C, a signal, or the end of one of them.
+    """Starts all services, prints their addresses, and waits for Ctrl-C, a signal, or the end of one of them.
 
     Raises:
         UsageError: a port is taken. VeclipError: a service did not come up, or ended.
@@ -59,7 +59,7 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
     had_cluster = running_cluster(settings) is not None
     processes: dict[str, psutil.Process] = {}
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup asked to outlive the terminal
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup the services are to outlive the terminal
         numbers.append(signal.SIGHUP)
     previous = {number: signal.signal(number, _request_stop) for number in numbers}
     try:
@@ -89,7 +89,7 @@ def run_ui(settings: Settings, dagster_port: int, mlflow_port: int) -> None:
 
 @contextlib.contextmanager
 def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
-    """Dagster's daemon while a command needs it, unless one runs already; with the Dask cluster that its runs work on."""
+    """Dagster's daemon while a command needs it, unless one runs already, with the Dask cluster for its runs."""
     from assets.orchestration.backfills import forget_daemon
 
     had_cluster = running_cluster(settings) is not None
@@ -109,7 +109,7 @@ def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
 
 
 def _addressed(settings: Settings, dagster_port: int, mlflow_port: int) -> Settings:
-    """With the ports that were chosen, where nobody has said that the UIs are found elsewhere."""
+    """Addresses with the chosen ports, unless the settings say that the UIs are found elsewhere."""
     if settings.dagster_url == DEFAULT_DAGSTER_URL:
         settings = replace(settings, dagster_url=f"http://127.0.0.1:{dagster_port}")
     if settings.mlflow_url == DEFAULT_MLFLOW_URL:
@@ -154,7 +154,7 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
 def _start(service: Service, settings: Settings) -> psutil.Process:
     """Starts in a session of its own, with signals reset.
 
-    A program that nohup or & started ignores SIGINT, and so would all that it starts.
+    A program started by nohup or & ignores SIGINT, and so would everything that it starts.
     """
     log = settings.home / "logs" / f"{service.name.lower().replace(' ', '-')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

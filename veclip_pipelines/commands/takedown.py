@@ -13,8 +13,7 @@ from veclip_pipelines.commands.console import ProgressBoard, err, out, print_jso
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.takedown.consequences import Report, report_of
 from veclip_pipelines.takedown.matches import Match, find_matches
-from veclip_pipelines.takedown.opt_outs import KEEP_DAYS
-from veclip_pipelines.takedown.register import find_takedown, list_takedowns, register
+from veclip_pipelines.takedown.register import KEEP_DAYS, find_takedown, list_takedowns, register
 from veclip_pipelines.takedown.requests import MOST_NEAR, NEAR, read_requests
 from veclip_pipelines.takedown.verification import verify as search
 
@@ -28,9 +27,9 @@ _SHOWN = 40
 @app.command()
 def apply(
     what: Annotated[
-        list[str], typer.Argument(help="URLs, domains, SHA-256 or pictures' files; @FILE: a file with one a line.")
+        list[str], typer.Argument(help="URLs, domains, SHA-256 or pictures' files; @FILE: a file with one per line.")
     ],
-    reason: Annotated[str, typer.Option(help="Why; it is written down.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; this is recorded.")] = "",
     by: Annotated[str, typer.Option(help="Who asked for it; by default you.")] = "",
     distance: Annotated[
         int | None,
@@ -48,7 +47,7 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take out what is named, now and in every crawl to come. Run again it finishes what was killed."""
+    """Take out what is named, now and in every crawl to come. Running it again finishes what was killed."""
     warehouse = context.warehouse()
     requests = read_requests(what, distance)
     if dry_run or not yes:
@@ -105,7 +104,7 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    takedown_id: Annotated[str, typer.Argument(help="Its id, or how it begins.")],
+    takedown_id: Annotated[str, typer.Argument(help="Its id, or the beginning of it.")],
     html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -116,7 +115,7 @@ def report(
         raise UsageError(f"there is no takedown {takedown_id!r}: veclip takedown list")
     found = report_of(warehouse, takedown)
     if html is not None:
-        from veclip_pipelines.serving.takedown_page import takedown_page
+        from veclip_pipelines.serving.standalone_pages import takedown_page
 
         html.write_text(takedown_page(found), "utf-8")
     _tell(found, as_json)
@@ -124,10 +123,10 @@ def report(
 
 @app.command()
 def verify(
-    takedown_id: Annotated[str, typer.Argument(help="Its id, or how it begins; all by default.")] = "",
+    takedown_id: Annotated[str, typer.Argument(help="Its id, or the beginning of it; all by default.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Search everything for the pictures and texts that were taken down, decoded. Exit 1 where something is left."""
+    """Decode and search everything for the pictures and texts that were taken down. Exit 1 if something is left."""
     warehouse = context.warehouse()
     takedown = find_takedown(warehouse, takedown_id) if takedown_id else None
     if takedown_id and takedown is None:
@@ -137,9 +136,9 @@ def verify(
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        say(f"{found.places} files and databases looked into for {found.pictures} pictures and {found.texts} texts")
+        say(f"{found.places} files and databases searched for {found.pictures} pictures and {found.texts} texts")
         if found.shared:
-            say(f"{found.shared} of the texts are also those of samples that stay, and say nothing")
+            say(f"{found.shared} of the texts also belong to samples that stay, and prove nothing")
         lines: list[list[object]] = [
             [one.uri, one.state if one.until is None else f"held until {one.until:%Y-%m-%d %H:%M}", one.kind, one.where]
             for one in found.remnants

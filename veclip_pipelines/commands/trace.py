@@ -26,17 +26,17 @@ def trace(
                        "partition, a recipe or RECIPE@VERSION, a checkpoint (folder, id, MLflow run, weights' SHA-256), "
                        "RECIPE/BENCHMARK/METRIC."),
     ],
-    kind: Annotated[Kind | None, typer.Option("--as", help="What it is, where its form does not tell.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows of the crawl that are told one by one.")] = 5,
+    kind: Annotated[Kind | None, typer.Option("--as", help="What it is, if that is not clear from its form.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the crawl that are shown one by one.")] = 5,
     html: Annotated[Path | None, typer.Option(help="Write a page to this file, with the pictures in it.")] = None,
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Follow anything backwards to the crawl and forwards to the scores. Exit 1 where no table knows it."""
+    """Follow anything backwards to the crawl and forwards to the scores. Exit 1 if no table knows it."""
     warehouse = context.warehouse()
     question = understand(warehouse, what, kind)
     found = follow(warehouse, question, limit=limit)
     if html is not None:
-        from veclip_pipelines.serving.trace_page import standalone_page
+        from veclip_pipelines.serving.standalone_pages import standalone_page
 
         context.write_page(html, standalone_page(warehouse, found))
     if as_json_:
@@ -44,7 +44,7 @@ def trace(
     elif found.is_empty():
         say(f"no table knows the {question.kind.value} {question.value}")
     else:
-        # Nothing is cut where the lines go into a file or another program.
+        # Lines are not cut when they go to a file or another program.
         (out if out.is_terminal else Console(width=_ENDLESS, highlight=False)).print(_rendered(tree_of(found)))
     if found.is_empty():
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """The local Dask cluster: a scheduler and workers in processes of their own, which outlive a Dagster step.
 
-Dagster spawns a process a step, so a cluster made inside one would die with it, and the loaded models with the cluster.
+Dagster spawns a process for each step, so a cluster made inside one would die with it, together with the loaded models.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from veclip_pipelines.errors import UsageError, VeclipError
 
 _T = TypeVar("_T")
 _START_SECONDS = 60
-#: After so long it is looked whether a process has ended.
+#: Seconds between two looks whether a process has ended.
 _LOOK_SECONDS = 2
 _STOP_SECONDS = 15
 #: Dask stops each worker a hundred times a second to see where it is, and looks at its clock and memory every 20 and 100 ms:
-#: what a task of seconds has no use for, and what takes the interpreter away from it.
+#: tasks of seconds have no use for that, and it takes the interpreter away from them.
 _CALM = {
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
@@ -67,7 +67,7 @@ def cluster_up(settings: Settings, workers: int = 2, cores: int = 1, memory_limi
     """Starts scheduler and workers on loopback and waits until they answer; a running cluster is left as it is.
 
     Args:
-        cores: cores that a worker's model computes with. A worker does one task at a time, whatever it has of them.
+        cores: cores that a worker's model computes with. A worker does one task at a time, however many it has.
 
     Raises:
         UsageError: a cluster with another number of workers runs already.
@@ -98,7 +98,7 @@ def cluster_up(settings: Settings, workers: int = 2, cores: int = 1, memory_limi
     processes = tuple((process.pid, process.create_time()) for process in (scheduler, worker))
     try:
         address, dashboard = _wait_until_up(scheduler_file, workers, (scheduler, worker), logs)
-    except BaseException:  # a Ctrl-C too: nobody else knows these processes yet
+    except BaseException:  # on Ctrl-C too: nobody else knows these processes yet
         _stop(processes)
         raise
     info = ClusterInfo(address, dashboard, workers, processes)
@@ -107,7 +107,7 @@ def cluster_up(settings: Settings, workers: int = 2, cores: int = 1, memory_limi
 
 
 def cluster_down(settings: Settings) -> bool:
-    """Stops what ``cluster_up`` started, by process id; says whether anything ran."""
+    """Stops what ``cluster_up`` started, by process id; returns whether anything ran."""
     try:
         content = json.loads(settings.cluster_file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -119,11 +119,12 @@ def cluster_down(settings: Settings) -> bool:
 
 
 def worker_environment(cores: int) -> dict[str, str]:
-    """Variables of a worker that Dask would choose for data frames, as they do for models.
+    """A worker's environment variables, set for models; Dask's own choice is for data frames.
 
-    Dask gives each worker one thread for numerical libraries. And it has memory given back to the system at every 64 kB, so that
-    each step of a model asks for its memory anew: a third of the whole time here (``python -m bench graph-overhead``). To name
-    that threshold at all switches off that malloc adapts the other one, from which memory comes straight from the system.
+    Dask gives each worker one thread for numerical libraries. And it makes malloc return memory to the system at every
+    64 kB, so that each step of a model has to request its memory again: a third of the whole time here (``python -m
+    bench graph-overhead``). Setting that threshold at all also stops malloc from adapting the other one, above which
+    memory comes straight from the system.
     """
     return {
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores)),
@@ -200,7 +201,7 @@ class _EndedError(Exception):
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether a process of ours runs: one that ended and was not waited for does not."""
+    """Whether a process of ours is running; a zombie does not count."""
     try:
         return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -212,7 +213,7 @@ def stop_processes(family: Sequence[psutil.Process], ask: Sequence[psutil.Proces
 
     Args:
         family: all processes that must be gone in the end.
-        ask: those that the first signal goes to; they end their children themselves.
+        ask: those that get the first signal; they end their children themselves.
     """
     for process in ask:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -226,7 +227,7 @@ def stop_processes(family: Sequence[psutil.Process], ask: Sequence[psutil.Proces
 
 
 def _alive(pid: int, started: float) -> bool:
-    """Whether this very process runs still: an id may have gone to another since."""
+    """Whether exactly this process is still running: its id may have been reused."""
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - started) < 1.0 and runs(process)

@@ -20,21 +20,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-#: How often it is looked how many workers there are.
+#: Seconds between two counts of the workers.
 _LOOK_SECONDS = 5.0
 
 
 class Runner(Protocol):
-    """Runs a function over items; results come as they are finished."""
+    """Runs a function over items; results arrive as they are finished."""
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str) -> Iterator[Result]:
-        """Yields one result an item, in any order. The first failure is raised and the rest cancelled."""
+        """Yields one result per item, in any order. The first failure is raised and the rest cancelled."""
         ...
 
     def run_tasks(
         self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str
     ) -> Iterator[list[Result]]:
-        """As :meth:`run`, the results of one task at a time: what came together."""
+        """Like :meth:`run`, but yields the results of one task at a time."""
         ...
 
     def everywhere(self, function: Callable[[], None], *, label: str) -> AbstractContextManager[None]:
@@ -58,7 +58,7 @@ class HereRunner:
             yield [result]
 
     def everywhere(self, function: Callable[[], None], *, label: str) -> AbstractContextManager[None]:
-        """Does nothing: here there is nobody to get ready before the first item."""
+        """Does nothing: there is no worker to warm up before the first item."""
         del function, label
         return nullcontext()
 
@@ -70,8 +70,8 @@ class CancelledTaskError(Exception):
 def stop_if_cancelled() -> None:
     """Ends a Dask task whose future was cancelled; outside of one it does nothing.
 
-    Dask takes tasks that wait out of its queue, and lets one that runs go on to its end, which for a shard of fetched
-    pictures can be an hour: long tasks ask here between rows or batches.
+    Dask removes waiting tasks from its queue, but lets a running one continue to its end, which for a shard of fetched
+    pictures can be an hour: so long tasks call this between rows or batches.
 
     Raises:
         CancelledTaskError: the task was cancelled.
@@ -92,13 +92,13 @@ def stop_if_cancelled() -> None:
 class TaskSizing:
     """How many items a task takes: as many as fill some seconds, so that Dask's own work for a task stays small.
 
-    Only how items are dealt out hangs on the load; what an item is and what comes of it never does.
+    Only the distribution of items depends on the load; an item and its result never do.
 
     Attributes:
-        seconds: what a task is to take.
+        seconds: how long a task should take.
         most: items in a task at most.
-        ahead: tasks that wait at each worker thread beside the one that runs: enough that no worker waits, and so few that a
-            partition of a million rows never fills the scheduler.
+        ahead: tasks that wait at each worker thread besides the running one: enough that no worker is idle, and few
+            enough that a partition of a million rows never fills the scheduler.
     """
 
     seconds: float = 20.0
@@ -109,7 +109,7 @@ class TaskSizing:
         """Items for the next task.
 
         Args:
-            seconds_an_item: as measured so far; None at first, and then a task takes one.
+            seconds_an_item: as measured so far; None at first: then a task takes one item.
             left: items that no task has yet: towards the end tasks get smaller, so that all workers end together.
         """
         if seconds_an_item is None:
@@ -137,17 +137,17 @@ class DaskRunner:
         return str(self.client.dashboard_link)
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str) -> Iterator[Result]:
-        """One result an item; see :meth:`run_tasks`."""
+        """One result per item; see :meth:`run_tasks`."""
         for results in self.run_tasks(function, items, label=label):
             yield from results
 
     def run_tasks(
         self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str
     ) -> Iterator[list[Result]]:
-        """A worker that dies has its tasks run elsewhere by Dask; they find their finished files by name.
+        """The tasks of a worker that dies are run elsewhere by Dask; they find their finished files by name.
 
         Raises:
-            VeclipError: the scheduler is gone, or a task took worker after worker with it.
+            VeclipError: the scheduler is gone, or a task killed one worker after another.
         """
         from distributed import CancelledError, KilledWorker, as_completed
         from distributed.comm import CommClosedError
@@ -173,24 +173,24 @@ class DaskRunner:
                 future, (taken, results) = next(tasks)
                 del open_tasks[future.key]
                 each = taken / len(results)
-                # The newest count most: the first item of a worker loads its model.
+                # Recent ones count most, as a worker's first item includes loading its model.
                 seconds = each if seconds is None else 0.5 * seconds + 0.5 * each
                 yield results
         except (CancelledError, CommClosedError) as error:
             raise VeclipError(
                 "the Dask scheduler is gone, or has cancelled this run's tasks. Nothing of this step was committed; what its "
-                "workers had finished is taken up when it is run again. A local cluster: veclip cluster up"
+                "workers had finished is reused when it is run again. A local cluster: veclip cluster up"
             ) from error
         except KilledWorker as error:
             raise VeclipError(f"a task ended worker after worker, so memory is probably short: {error}") from error
         finally:
-            # Also when the run is cancelled or fails: nothing of it may go on (dagster-io/dagster#3866).
+            # Also when the run is cancelled or fails: none of its work may continue (dagster-io/dagster#3866).
             with suppress(CommClosedError, CancelledError, TimeoutError, OSError):
                 self.client.cancel(list(open_tasks.values()), force=True)
 
     @contextmanager
     def everywhere(self, function: Callable[[], None], *, label: str) -> Iterator[None]:
-        """By a plugin of the workers, as only that reaches workers that join later."""
+        """By a worker plugin, as only that reaches workers that join later."""
         from veclip_pipelines.compute.worker_start import StartedInEachWorker
 
         self.client.register_plugin(StartedInEachWorker(function, label))

@@ -19,7 +19,7 @@ _SHIPPED = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Catalogue(Generic[Entry]):
-    """One kind of YAML file: those that ship, and those in the user's folder, which win by name.
+    """One kind of YAML file: those that ship with the project, and those in the user's folder, which take precedence.
 
     Attributes:
         kind: folder name: prompts, profiles or recipes.
@@ -69,5 +69,5 @@ class Catalogue(Generic[Entry]):
             raise UsageError(f"{path} is no {self.kind.removesuffix('s')}: {faults}") from error
 
     def content_hash(self, name: str) -> str:
-        """Hash of what a file means: comments and layout do not count."""
+        """Hash of a file's meaning: comments and layout do not count."""
         return hashlib.sha256(self.load(name).model_dump_json().encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""CLIP's shape and its tokenizer, as a recipe names them: JSON configs of transformers, tokenizers trained or given."""
+"""CLIP's shape and tokenizer, as named by a recipe: JSON configs of transformers, and tokenizers trained or given."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def tokenizer_for(model: ModelSettings, context_length: int, texts: Iterable[str
     """A recipe's tokenizer.
 
     Args:
-        texts: what a trained one is trained on; not looked at otherwise.
+        texts: what a trained one is trained on; unused otherwise.
 
     Raises:
-        ModelMissingError: a named one is neither a folder nor to be had from the hub.
+        ModelMissingError: a named one is neither a folder nor available from the hub.
     """
     if model.tokenizer == TRAINED:
         return train_tokenizer(texts, model.vocabulary_size, context_length)
@@ -66,7 +66,7 @@ def tokenizer_for(model: ModelSettings, context_length: int, texts: Iterable[str
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int, context_length: int) -> Any:
     """A lower-case byte-level BPE of the training texts: no vocabulary can be fetched offline, and none is needed.
 
-    Byte level, so that no text of whatever script has an unknown token.
+    At the byte level, so that no text in any script has an unknown token.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -93,6 +93,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, context_length: 
         bos_token=_START,
         eos_token=_END,
         model_max_length=context_length,
-        # A stranger's text may hold the mark of a special token: it stays text.
+        # A stranger's text may contain the mark of a special token: it must stay text.
         split_special_tokens=True,
     )

@@ -117,7 +117,7 @@ class TextSource(BaseModel):
         if (self.source == "caption") != (self.column is not None):
             raise ValueError("source caption needs a column, and only it has one")
         if self.shuffled and not made:
-            raise ValueError("what can be shuffled is captions that an engine made")
+            raise ValueError("only captions that an engine made can be shuffled")
         return self
 
 

@@ -1,4 +1,4 @@
 """The sample crawl: real pictures that ship in scientific packages, with AltText that this project wrote.
 
-Nothing of a third party is in this repository: the pictures are read from the installed packages.
+No third party's data is in this repository: the pictures are read from the installed packages.
 """

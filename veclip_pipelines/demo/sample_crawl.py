@@ -46,7 +46,7 @@ _SIDECAR = pa.schema(
 
 @dataclass(frozen=True)
 class SampleEntry:
-    """One entry as the YAML file has it."""
+    """One entry of the YAML file."""
 
     file: str
     url: str
@@ -55,7 +55,7 @@ class SampleEntry:
     damage: str = ""
 
     def picture(self) -> bytes:
-        """The bytes that the crawl got, damage included.
+        """The bytes that the crawl got, including any damage.
 
         Raises:
             ModelMissingError: the package that ships the picture is not installed.
@@ -77,7 +77,7 @@ def sample_drops() -> dict[str, list[SampleEntry]]:
 
 
 def write_sample_drops(folder: Path) -> list[Path]:
-    """Writes each drop that is not there yet; a drop appears under its name only when it is whole."""
+    """Writes each drop that is not there yet; a drop appears under its name only when it is complete."""
     drops = []
     for name, entries in sample_drops().items():
         target = folder / name
@@ -126,7 +126,7 @@ def write_shard(folder: Path, shard: int, entries: list[SampleEntry]) -> None:
 
 
 def write_sample_benchmark(benchmarks: Path) -> Path:
-    """Writes the retrieval benchmark in Karpathy's JSON layout: each picture once, with this project's caption of it."""
+    """Writes the retrieval benchmark in Karpathy's JSON layout: each picture once, with this project's caption for it."""
     target = benchmarks / BENCHMARK
     if target.is_dir():
         return target

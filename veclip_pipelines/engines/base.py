@@ -1,4 +1,4 @@
-"""The interface that a model stands behind, one for pictures and one for text: a typed batch in, a typed batch out."""
+"""The interface of all models, for pictures and for text: a typed batch in, a typed batch out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class EngineText:
 
     Attributes:
         text: without special tokens and surrounding white space; may be empty.
-        finish_reason: stop where the engine ended by itself, length where its token budget cut it, failed where the engine
-            could not answer this row (``detail`` says why), skipped where no engine was asked.
-        token_count: tokens it produced, the end token not counted.
-        prompt_tokens: tokens it read for this row, the shared ones included; 0 where the engine does not count them.
+        finish_reason: stop: the engine ended by itself; length: its token budget cut the answer; failed: the engine
+            could not answer this row (``detail`` says why); skipped: no engine was asked.
+        token_count: tokens it produced, without the end token.
+        prompt_tokens: tokens it read for this row, including the shared ones; 0 where the engine does not count them.
     """
 
     text: str
@@ -36,8 +36,8 @@ class TextBatch:
 
     Attributes:
         fields: for each row a value for each of the prompt's fields.
-        keys: names each row; what is drawn for it at a temperature hangs on its key and not on its place.
-        attempt: 0 at first, n for the n-th retry, which draws other words (:meth:`Decoding.of_attempt`).
+        keys: names each row; what is sampled for it at a temperature depends on its key and not on its place.
+        attempt: 0 at first, n for the n-th retry, which samples other words (:meth:`Decoding.of_attempt`).
     """
 
     fields: tuple[Mapping[str, str], ...]
@@ -62,18 +62,18 @@ class Engine(Protocol[Batch]):
     """A loaded model. ``prepare`` may run in one thread while ``answer`` runs in another, for another batch."""
 
     def prepare(self, batch: Batch) -> Any:
-        """What needs no model: tokens, pixels, requests."""
+        """Does the work that needs no model: tokens, pixels, requests."""
         ...
 
     def answer(self, prepared: Any, stop: Callable[[], None]) -> list[EngineText]:
-        """One answer a row, in order.
+        """One answer per row, in order.
 
         Args:
-            stop: asked again and again; raises where nobody wants the answers any more.
+            stop: called repeatedly; raises once nobody wants the answers any more.
 
         Raises:
-            EngineError: the engine cannot answer any row (a server that is gone). What is wrong with one row is an answer
-                of its own, with finish reason ``failed``.
+            EngineError: the engine cannot answer any row (the server is gone). A fault of a single row gives an answer
+                with finish reason ``failed``.
         """
         ...
 

@@ -1,8 +1,8 @@
-"""Continuous batching on one model: a row that has ended leaves the batch, and rows that wait take its place.
+"""Continuous batching on one model: a row that has ended leaves the batch, and waiting rows take its place.
 
-``generate`` carries a batch on until its longest answer ends, copies all keys and values at each step, and begins the next
-batch only then. Here each step is over rows that still speak. The order of all steps is a pure function of the rows, so the
-same rows give the same words.
+``generate`` continues a batch until its longest answer ends, copies all keys and values at each step, and begins the
+next batch only then. Here each step covers only rows that are not finished. The order of all steps is a pure function
+of the rows, so the same rows give the same answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from veclip_pipelines.engines.profiles import Decoding
 from veclip_pipelines.engines.shared_prefix import RowsCache, SharedPrefix
 from veclip_pipelines.engines.token_rows import Answer, Prompt, alike, stacked_inputs
 
-#: Waiting rows are taken in once this share of the running batch has ended: each time costs a copy of the cache.
+#: Waiting rows join once this share of the running batch has ended, as each joining costs a copy of the cache.
 _REFILL_SHARE = 0.4
 #: Prompt tokens that are read in one step, on a GPU and on a CPU.
 _PREFILL_TOKENS = {False: 16_384, True: 4_096}
@@ -34,9 +34,9 @@ class ContinuousDecoder:
 
     Args:
         model: a causal model whose attention is :func:`shared_prefix_attention`.
-        prefix: keys and values of what every row begins with; of length 0 where rows share nothing.
+        prefix: keys and values of what every row begins with; of length 0 if rows share nothing.
         end_ids: token ids that end an answer.
-        token_budget: tokens that the running rows may hold together, prompt and answer, padding included.
+        token_budget: tokens that the running rows may hold in total, prompt and answer, including padding.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class ContinuousDecoder:
         stop: Callable[[], None],
         prefix_tokens: Sequence[int] = (),
     ) -> list[Answer]:
-        """One answer a prompt, in order.
+        """One answer per prompt, in order.
 
         Args:
-            stop: called at each step; raises where nobody wants the answers any more.
+            stop: called at each step; raises once nobody wants the answers any more.
             prefix_tokens: the shared prefix, which a repetition penalty counts too.
         """
-        # Longest first: a row that joins is never longer than those that run, and what runs at the end is short.
+        # Longest first: a row that joins is never longer than the running ones, and the rows left at the end are short.
         waiting = sorted(range(len(prompts)), key=lambda at: (-len(prompts[at].tokens), at))
         answers: dict[int, Answer] = {}
         choose = _Chooser(decoding, prefix_tokens)
@@ -96,7 +96,7 @@ class ContinuousDecoder:
 
     @torch.inference_mode()
     def last_logits(self, prompt: Prompt) -> torch.Tensor:
-        """The logits after a prompt, by the way that answers take: shape (vocabulary,)."""
+        """The logits after a prompt, computed as for answers: shape (vocabulary,)."""
         return self._prefill([prompt])[0][0]
 
     def _rows_that_fit(
@@ -110,7 +110,7 @@ class ContinuousDecoder:
         return min(len(waiting), self._budget // longest - busy)
 
     def _in_steps(self, prompts: Sequence[Prompt], taken: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Rows to be read at a time: what goes from layer to layer must fit into memory beside the cache."""
+        """Rows to be read at a time: activations must fit into memory next to the cache."""
         start = 0
         while start < len(taken):
             rows = alike(prompts, taken[start:], self._prefill_tokens // max(1, len(prompts[taken[start]].tokens)))
@@ -149,15 +149,15 @@ class ContinuousDecoder:
         return output.logits[:, -1], cache, positions[:, -1] + 1
 
     def _read(self, rows: Sequence[tuple[int, Prompt]], places: int, decoding: Decoding, choose: _Chooser) -> _Running:
-        """Rows with the first token of their answers, in a cache with so many places."""
-        # Twice the room where others will join: the first to come must not be moved for each of them.
+        """Rows with the first token of their answers, in a cache with this many places."""
+        # Twice the room if others will join, so that the first rows need not be moved for each of them.
         room = decoding.max_new_tokens * (2 if places > len(rows) else 1)
         logits, cache, positions = self._prefill([prompt for _, prompt in rows], places, room)
         spoken = [_Spoken(at, list(prompt.tokens), prompt.key) for at, prompt in rows]
         return _Running(spoken, cache, positions, choose(logits, spoken))
 
     def _step(self, running: _Running, decoding: Decoding, choose: _Chooser) -> None:
-        """One more token for each row."""
+        """Adds one token to each row."""
         cache = running.cache
         if cache.full:
             cache.rebuild(cache.places, cache.end - cache.start, decoding.max_new_tokens)
@@ -177,7 +177,7 @@ class ContinuousDecoder:
         running.places = running.places + 1
 
     def _let_out(self, running: _Running, answers: dict[int, Answer], decoding: Decoding) -> _Running | None:
-        """Takes the newest tokens in, and rows that ended out."""
+        """Appends the newest tokens, and removes rows that ended."""
         ended = torch.isin(running.tokens, self._ends).tolist()
         gone = []
         for place, (row, token, ends) in enumerate(zip(running.rows, running.tokens.tolist(), ended, strict=True)):
@@ -198,7 +198,7 @@ class ContinuousDecoder:
 
 @dataclass
 class _Spoken:
-    """A row of the running batch: its place among the prompts, what it was asked and what it has said."""
+    """A row of the running batch: its place among the prompts, its prompt and its answer so far."""
 
     at: int
     asked: list[int]
@@ -208,7 +208,7 @@ class _Spoken:
 
 @dataclass
 class _Running:
-    """The rows that speak: their cache, next positions and newest tokens."""
+    """The rows in progress: their cache, next positions and newest tokens."""
 
     rows: list[_Spoken]
     cache: RowsCache
@@ -217,7 +217,7 @@ class _Running:
 
 
 def _together(running: _Running | None, fresh: _Running | None, decoding: Decoding) -> _Running | None:
-    """Rows that speak and rows that begin, in one cache."""
+    """Rows in progress and rows that begin, in one cache."""
     if running is None or fresh is None:
         return running or fresh
     running.cache.absorb(fresh.cache, decoding.max_new_tokens)
@@ -230,7 +230,7 @@ def _together(running: _Running | None, fresh: _Running | None, decoding: Decodi
 
 
 class _Chooser:
-    """Chooses each row's next token: the likeliest, or at a temperature by draws that hang on the row's key alone."""
+    """Chooses each row's next token: the likeliest, or at a temperature by draws that depend on the row's key alone."""
 
     def __init__(self, decoding: Decoding, prefix_tokens: Sequence[int]) -> None:
         self._decoding = decoding
@@ -257,9 +257,9 @@ class _Chooser:
             logits = torch.cat(penalised)
         if self._decoding.temperature == 0:
             return logits.argmax(-1)
-        nothing = torch.LongTensor(len(rows), 0)  # these warpers look at the scores alone
+        nothing = torch.LongTensor(len(rows), 0)  # these warpers use the scores alone
         scores = self._warpers(nothing, logits)
-        # The likeliest after adding Gumbel noise is a draw from the softmax; a generator a row and token.
+        # The likeliest after adding Gumbel noise is a draw from the softmax; one generator per row and token.
         noise = torch.stack([self._noise(row, scores.shape[-1]) for row in rows]).to(scores.device)
         return (scores - noise.log()).argmax(-1)
 

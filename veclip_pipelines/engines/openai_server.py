@@ -1,6 +1,6 @@
 """Any OpenAI-compatible HTTP server (vLLM, SGLang, llama.cpp, transformers serve, TGI …): many requests in flight, retried.
 
-Pictures go as data URLs: the server fetches nothing, and no stranger's URL is handed to it.
+Pictures are sent as data URLs: the server fetches nothing, and is given no stranger's URL.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from veclip_pipelines.errors import EngineError, UsageError
 from veclip_pipelines.extras import require
 
 _TIMEOUT_SECONDS = 300.0
-#: Times that the client asks again where the server is busy, broken or gone, with growing pauses.
+#: Retries of the client when the server is busy, broken or gone, with growing pauses.
 _RETRIES = 5
 _STOP_SECONDS = 0.5
 _JPEG_QUALITY = 92
@@ -55,10 +55,10 @@ class _Server:
     def ask(
         self, conversations: Sequence[list[Message]], keys: Sequence[str], decoding: Decoding, stop: Callable[[], None]
     ) -> list[EngineText]:
-        """One answer a conversation.
+        """One answer per conversation.
 
         Raises:
-            EngineError: the server does not answer, does not let us in, or refuses every row.
+            EngineError: the server does not answer, refuses the key, or refuses every row.
         """
         answers = asyncio.run(self._ask_all(conversations, keys, decoding, stop))
         if answers and all(answer.finish_reason == "failed" for answer in answers):
@@ -109,7 +109,7 @@ class _Server:
             )
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise self._error(f"answers {error.status_code}: {_words(error)}") from error
-        except openai.APIStatusError as error:  # this row: too long, filtered, or one that breaks the server
+        except openai.APIStatusError as error:  # a fault of this row: too long, filtered, or it breaks the server
             return EngineText("", "failed", 0, detail=f"the server answers {error.status_code}: {_words(error)}")
         except openai.APIConnectionError as error:
             raise self._error(f"does not answer: {_words(error)}") from error
@@ -140,7 +140,7 @@ class ServerTextEngine:
 
 
 class ServerImageTextEngine:
-    """An image-text model on a server. Before anything else it must show that it sees: a text model drops pictures in silence.
+    """An image-text model on a server. It is tested first for seeing at all, as a text model silently drops pictures.
 
     Raises:
         EngineError: the server's model does not see.
@@ -177,12 +177,12 @@ class ServerImageTextEngine:
         if not sees:
             raise EngineError(
                 f"engine profile {self._profile.name!r}: the model {self._profile.model!r} at {self._profile.server} does not "
-                "see: it drops the picture in silence. Serve an image-text model there."
+                "see: it silently drops the picture. Serve an image-text model there."
             )
 
 
 def picture_chat(prompt: Prompt, picture: Image.Image, values: Mapping[str, str]) -> list[Message]:
-    """The chat of one picture: what the prompt says as the system, then the picture with the question."""
+    """The chat of one picture: the prompt's system text, then the picture with the question."""
     return [*prompt.opening(), *_user(prompt.question(values), picture)]
 
 

@@ -13,7 +13,7 @@ from veclip_pipelines.engines.prompts import Purpose
 
 #: Kind of a profile whose captions come with the drop.
 IMPORTED = "imported"
-#: What becomes of a row whose answer no guard lets through.
+#: What happens to a row whose answers the guards refuse.
 Fallback = Literal["template", "concept", "reject"]
 
 
@@ -29,31 +29,31 @@ class Decoding(BaseModel):
     seed: int = 0
 
     def of_attempt(self, attempt: int, retry_temperature: float) -> Decoding:
-        """The decoding of the n-th retry: another seed, and a temperature, as greedy words would only come again."""
+        """The decoding of the n-th retry: another seed, and a temperature, as greedy decoding would only repeat itself."""
         if attempt == 0:
             return self
         temperature = max(self.temperature, retry_temperature)
         return self.model_copy(update={"seed": self.seed + attempt, "temperature": temperature})
 
     def seed_of(self, key: str, place: int = 0) -> int:
-        """A seed for one row's draws, in the 31 bits that all servers take: it hangs on the row's key and not on its batch."""
+        """A seed for one row's draws, in the 31 bits that all servers take: it depends on the row's key and not on its batch."""
         return int.from_bytes(hashlib.sha256(f"{self.seed}\0{key}\0{place}".encode()).digest()[:4], "big") >> 1
 
 
 class GuardPolicy(BaseModel):
-    """What is done where a guard objects to an answer. A part of engine_id, as it can change a row's text.
+    """What is done when a guard objects to an answer. It is a part of engine_id, as it can change a row's text.
 
     Attributes:
-        retries: times that a row is asked again with another seed before anything else.
-        retry_temperature: temperature of these, where the decoding's own is lower.
-        then: what follows when no retry helped. template: AltText and concept caption side by side; concept: the concept
+        retries: how often a row is tried again with another seed before anything else.
+        retry_temperature: temperature of the retries, if the decoding's own is lower.
+        then: what follows if no retry helped. template: AltText and concept caption side by side; concept: the concept
             caption alone; reject: no text. A concept caption has nothing to fall back to and is always a reject.
         by_guard: another choice for single guards, by reason code.
-        skip: guards that are not asked, by reason code.
-        boilerplate_rows, boilerplate_share: a sentence that stands in so many rows of a partition, and in this share of them, is
-            boilerplate.
-        minimum_similarity: image-text similarity that the drop brought along (LAION, DataComp) below which AltText and picture
-            are unrelated.
+        skip: guards that are not applied, by reason code.
+        boilerplate_rows, boilerplate_share: a sentence that occurs in at least that many rows of a partition, and in
+            that share of them, is boilerplate.
+        minimum_similarity: image-text similarity that came with the drop (LAION, DataComp) below which AltText and
+            picture are unrelated.
         relatedness: model whose text embeddings of AltText and concept caption are compared (cosine); none: not compared.
         minimum_relatedness: below it the two have nothing to do with each other.
     """
@@ -83,11 +83,11 @@ class EngineProfile(BaseModel):
         model: a folder under VECLIP_MODELS, an absolute folder, or a hub id; for a server the name that it knows.
         gguf_file: file in the model's folder, where the weights are GGUF.
         dtype: precision of the weights; auto is bfloat16 where the worker's processor or GPU computes in it, else float32.
-        threshold: for the tagger: the probability from which a class name is said.
+        threshold: for the tagger: the least probability at which a class name is used.
         server: base URL of an OpenAI-compatible server, such as http://10.0.0.7:8000/v1. Not a part of engine_id.
         api_key_env: environment variable of the workers that holds the server's key.
-        in_flight: requests to the server at a time, a worker.
-        batch_rows: rows in one batch: what is one Parquet file and what a rerun finds again.
+        in_flight: concurrent requests of a worker to the server.
+        batch_rows: rows in one batch, which is one Parquet file and what a rerun can reuse.
         token_budget: tokens that one step of the model may hold, rows times (prompt + answer). Rows above it wait.
         caption_column: for kind imported: the drop's column that holds the captions.
     """

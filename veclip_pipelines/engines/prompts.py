@@ -15,7 +15,7 @@ from veclip_pipelines.config.settings import Settings
 
 Purpose = Literal["concept", "fusion"]
 
-#: What chat formats use to mark turns. In data it would let a stranger's AltText speak as the user or the model.
+#: Marks of turns in chat formats. In data they would let a stranger's AltText speak as the user or the model.
 _TURN_MARKS = re.compile(
     r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:image|pad|unk|bos|eos|start_of_turn|end_of_turn)>"
 )
@@ -26,7 +26,7 @@ _TEMPLATES = jinja2.sandbox.ImmutableSandboxedEnvironment(
 
 
 class Example(BaseModel):
-    """One worked example: values of the fields, and the answer that was wanted."""
+    """One worked example: values of the fields, and the desired answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +40,7 @@ class Prompt(BaseModel):
     Attributes:
         fields: names that ``user`` may use; data fills them and nothing in the data is read as a template.
         user: Jinja2 template of one question.
-        max_words: an answer of more words is not what was asked for.
+        max_words: an answer with more words is too long.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,12 +60,12 @@ class Prompt(BaseModel):
         return f"{self.name}@{self.version}"
 
     def question(self, values: Mapping[str, str]) -> str:
-        """The filled question. Marks of chat turns are taken out of the values first."""
+        """The filled question. Marks of chat turns are removed from the values first."""
         safe = {name: _TURN_MARKS.sub(" ", values[name]) for name in self.fields}
         return _TEMPLATES.from_string(self.user).render(safe).strip()
 
     def opening(self) -> list[dict[str, str]]:
-        """The chat's first turn, the system's, where the prompt has one."""
+        """The chat's first turn, the system's, if the prompt has one."""
         system = self.system.strip()
         return [{"role": "system", "content": system}] if system else []
 

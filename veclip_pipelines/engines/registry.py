@@ -1,4 +1,4 @@
-"""Which class is behind which kind of engine; each is imported only where it is used. A new engine is one line here."""
+"""Which class implements which kind of engine; each is imported only where it is used. A new engine is one line here."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class EngineKind:
 
     Attributes:
         path: module and class, below this package.
-        sees: whether it is given pictures; one that does can make concept captions, and fuse an AltText with the picture
-            itself; one that does not fuses AltText and concept caption.
-        weights: whether its model's files lie here: they are looked for, and their hash is a part of engine_id.
-        asked: whether there is anything to ask; the template is a rule and no model.
+        sees: whether it is given pictures; one that is can make concept captions, and fuse an AltText with the picture
+            itself; one that is not fuses AltText and concept caption.
+        weights: whether its model's files are local: then they must exist, and their hash is a part of engine_id.
+        asked: whether there is a model to ask; the template is only a rule.
     """
 
     path: str

@@ -1,8 +1,9 @@
 """Attention to a prefix that all rows share, and the cache that goes with it.
 
-Of a fusion prompt five sixths are the same for every row (instruction and examples). Its keys and values are kept once and
-not once a row: each step multiplies all rows' queries by them in one product, and neither copies nor reads them row by row
-(the idea of cascade attention in serving engines; the softmax runs over both parts together, so nothing is approximated).
+Five sixths of a fusion prompt are the same for every row (instruction and examples). Its keys and values are kept once
+and not once per row: each step multiplies all rows' queries by them in one product, and neither copies nor reads them
+row by row (the idea of cascade attention in serving engines; the softmax runs over both parts together, so nothing is
+approximated).
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from transformers.cache_utils import CacheLayerMixin
 
 #: Name under which transformers finds this attention.
 ATTENTION = "veclip_shared_prefix"
-#: What a model's attention may ask for that is not done here; such a model answers by ``generate``.
+#: Features that a model's attention may need and that are missing here; such a model answers by ``generate``.
 _UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias", "head_mask")
 
 
 @dataclass(frozen=True)
 class SharedPrefix:
-    """Keys and values of the tokens that every row begins with, a layer each: shape (key-value heads, tokens, head size)."""
+    """Keys and values of the tokens that every row begins with, by layer: shape (key-value heads, tokens, head size)."""
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
@@ -46,7 +47,7 @@ class _Layer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         places, columns = self._cache.places, self._cache.columns
-        # Zeros and not whatever memory holds: padding is masked, and a NaN in it would not be.
+        # Zeros, not uninitialised memory: padding is masked, but a NaN in it would get through.
         self.keys = key_states.new_zeros((places, key_states.shape[1], columns, key_states.shape[3]))
         self.values = value_states.new_zeros((places, value_states.shape[1], columns, value_states.shape[3]))
         self.is_initialized = True
@@ -73,22 +74,21 @@ class _Layer(CacheLayerMixin):
 
 
 class RowsCache(Cache):
-    """What is each row's own, for all layers: rows end together at column ``end`` and begin where they may.
+    """Each row's own tokens, for all layers: all rows end at column ``end`` and begin at different columns.
 
     A row that leaves is overwritten by the last one, and a row that joins is written behind it: nothing else is copied,
-    but where places or columns run out.
+    except when places or columns run out.
 
     Args:
         layers: number of layers.
-        rows: rows that it holds now; at most ``places``.
-        columns: tokens that a place has room for.
+        rows: rows that it holds at present; at most ``places``. columns: tokens that a place has room for.
     """
 
     def __init__(self, layers: int, rows: int, places: int, columns: int, device: torch.device) -> None:
         self.rows, self.places, self.columns = rows, places, columns
         self.start = self.end = 0
         self._mask = torch.zeros((places, columns), dtype=torch.bool, device=device)
-        #: The layers as what they are; ``Cache`` knows them by their base class.
+        #: The layers with their own type; ``Cache`` knows them by their base class.
         self.buffers = [_Layer(self) for _ in range(layers)]
         super().__init__(layers=list(self.buffers))
 
@@ -128,7 +128,7 @@ class RowsCache(Cache):
         return order
 
     def absorb(self, fresh: RowsCache, room: int) -> None:
-        """Takes in the rows of another cache, behind its own.
+        """Appends the rows of another cache.
 
         Args:
             room: tokens that each row may still get.
@@ -147,7 +147,7 @@ class RowsCache(Cache):
 
     def rebuild(self, places: int, width: int, room: int) -> None:
         """Moves its rows to buffers of another size, with ``width`` columns up to ``end`` and room behind it."""
-        # Twice the room: so that not each row that joins moves all others.
+        # Twice the room: so that not every row that joins moves all others.
         columns, old = width + 2 * room, slice(self.start, self.end)
         new = slice(width - (self.end - self.start), width)
         for layer in self.buffers:
@@ -173,7 +173,7 @@ def shared_prefix_attention(
     own_mask: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of transformers' interface: of each row to the shared prefix and to what is its own.
+    """Attention of transformers' interface: of each row to the shared prefix and to its own tokens.
 
     Args:
         query: shape (rows, heads, new tokens, head size); key and value: (rows, key-value heads, own tokens, head size).
@@ -181,7 +181,7 @@ def shared_prefix_attention(
             it, in rows without padding and prefix.
 
     Raises:
-        NotImplementedError: the model's attention asks for more than this.
+        NotImplementedError: the model's attention needs more than this.
     """
     del attention_mask, dropout
     if asked := [name for name in _UNSUPPORTED if kwargs.get(name) is not None]:
@@ -196,7 +196,8 @@ def shared_prefix_attention(
             query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != key.shape[1]
         )
         return out.transpose(1, 2).contiguous(), None
-    # One new token a row: plain products are faster than torch's fused attention on a CPU (1.5 ms a layer in bfloat16).
+    # One new token per row: plain products are faster than torch's fused attention on a CPU (1.5 ms a layer in
+    # bfloat16).
     groups = key.shape[1]
     each = heads // groups * tokens
     grouped = query.reshape(rows, groups, each, size)

@@ -1,6 +1,6 @@
-"""The tagger: an ImageNet classifier's name for the picture where it is sure, and what the pixels say in any case.
+"""The tagger: an ImageNet classifier's name for the picture if it is sure, and the colours of its pixels in any case.
 
-No vision-language model ships in a package registry, so this is what a laptop without a network gets. EfficientNet-Lite0,
+No vision-language model ships in a package registry, so a laptop without a network uses this. EfficientNet-Lite0,
 its weights as converted by ``veclip models install``; useless on icons and patterns, hence the gate on its probability.
 """
 
@@ -22,10 +22,10 @@ LABELS_FILE = "labels.json"
 WEIGHTS_FILE = "model.safetensors"
 
 _RESIZE, _CROP = 256, 224
-#: Upper bound in degrees of each hue, in order; what is beyond the last is red again.
+#: Upper bound in degrees of each hue, in order; beyond the last it is red again.
 _HUES = ((16, "red"), (41, "orange"), (68, "yellow"), (165, "green"), (200, "light blue"), (258, "blue"), (290, "purple"),
          (345, "pink"), (360, "red"))  # fmt: skip
-#: A picture of which less than this share has any colour is called black and white.
+#: A picture is called black and white if less than this share of it has any colour.
 _COLOURED_SHARE = 0.02
 
 
@@ -66,7 +66,7 @@ class TaggerEngine:
         return _Prepared(pixels, [dominant_colours(picture) for picture in batch.pictures])
 
     def answer(self, prepared: _Prepared, stop: Callable[[], None] = go_on) -> list[EngineText]:
-        """One short sentence a picture; ``token_count`` counts words, as there is no tokenizer."""
+        """One short sentence per picture; ``token_count`` counts words, as there is no tokenizer."""
         torch = self._torch
         texts = []
         for start in range(0, len(prepared.colours), _ROWS):
@@ -93,7 +93,7 @@ class TaggerEngine:
 def dominant_colours(picture: Image.Image, most: int = 2) -> list[str]:
     """Names of the colours that cover the most of a picture: the first, and another that covers a seventh of it.
 
-    A picture in colour is never called by black, white or gray first, unless a hue covers less than a tenth of it.
+    In a picture with colour, black, white or gray never comes first, unless a hue covers less than a tenth of it.
     """
     small = picture.convert("RGB").resize((48, 48), Image.Resampling.BOX)
     names = np.array([_colour_name(*pixel) for pixel in np.asarray(small.convert("HSV")).reshape(-1, 3).tolist()])

@@ -1,4 +1,4 @@
-"""Rows as a model reads and answers them: token ids, and what goes with them."""
+"""Rows as a model reads and answers them: token ids, and the inputs that go with them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Prompt:
 
     Attributes:
         tokens: token ids; none for captioners that take the picture alone.
-        key: names the row: what is drawn for it when words are sampled hangs on this and not on its place.
-        inputs: what else the model takes with the tokens (pixels), each with one row.
+        key: names the row: what is sampled for it depends on this and not on its place.
+        inputs: what else the model takes with the tokens (pixels), each with a first dimension of 1.
         token_inputs: what it takes for each token (which of them stand for a picture), as long as ``tokens``.
     """
 
@@ -26,7 +26,7 @@ class Prompt:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the inputs, their first dimension apart: only rows of equal shapes can be read together."""
+        """Shapes of the inputs without their first dimension: only rows of equal shapes can be read together."""
         return tuple(tuple(value.shape[1:]) for value in self.inputs.values())
 
 
@@ -36,7 +36,7 @@ def stacked_inputs(prompts: Sequence[Prompt], device: torch.device) -> dict[str,
 
 
 def alike(prompts: Sequence[Prompt], places: Sequence[int], most: int) -> int:
-    """How many of the first places, at most so many and at least one, have inputs of equal shapes."""
+    """How many of the first places, at least one and at most the given number, have inputs of equal shapes."""
     shapes = prompts[places[0]].shapes
     part = places[: max(1, most)]
     return next((count for count, place in enumerate(part) if prompts[place].shapes != shapes), len(part))

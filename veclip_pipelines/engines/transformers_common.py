@@ -19,7 +19,8 @@ from veclip_pipelines.engines.token_rows import Answer, Prompt
 from veclip_pipelines.errors import ModelMissingError
 
 _LOG = logging.getLogger(__name__)
-#: How far, relative to the largest, logits by our attention may be from the model's own; rounding alone gives less.
+#: Largest allowed difference, relative to the largest logit, between our attention's logits and the model's own;
+#: rounding alone stays below.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 6e-2, torch.float16: 2e-2}
 
 
@@ -46,7 +47,7 @@ def pick_device(wanted: str) -> str:
 
 
 def pick_dtype(wanted: str, device: str) -> torch.dtype:
-    """The precision of the weights; auto is bfloat16 where the hardware computes in it and does not only store it."""
+    """The precision of the weights; auto is bfloat16 where the hardware computes in it rather than only storing it."""
     if wanted != "auto":
         dtype: torch.dtype = getattr(torch, wanted)
         return dtype
@@ -67,7 +68,7 @@ def load_model(auto_class: Any, spec: EngineSpec) -> Any:
     arguments: dict[str, object] = (
         {"gguf_file": spec.profile.gguf_file} if spec.profile.gguf_file else {"use_safetensors": True}
     )
-    # A worker's terminal is often that of the command which started it.
+    # A worker often shares the terminal of the command that started it.
     disable_progress_bar()
     device = pick_device(spec.profile.device)
     dtype = pick_dtype(spec.profile.dtype, device)
@@ -92,10 +93,10 @@ def end_token_ids(model: Any) -> set[int]:
 def choose_decoder(
     model: Any, probe: Prompt, pad_id: int, token_budget: int, prefix: SharedPrefix | None = None, shared: int = 0
 ) -> Decoder:
-    """Continuous batching where the model's attention takes it, else transformers' own ``generate``.
+    """Continuous batching where the model's attention supports it, else transformers' own ``generate``.
 
-    Which of the two is tried out and not guessed from the model's name: the logits after one prompt must be those of the
-    model as it comes.
+    This is tested and not guessed from the model's name: the logits after one prompt must equal those of the unchanged
+    model.
 
     Args:
         probe: a whole prompt, the shared prefix included.

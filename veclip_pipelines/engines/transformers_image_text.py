@@ -25,9 +25,10 @@ from veclip_pipelines.engines.transformers_common import (
 )
 from veclip_pipelines.errors import ModelMissingError
 
-#: Inputs that say nothing which the tokens and pixels do not say.
+#: Inputs that add nothing to the tokens and pixels.
 _NEEDLESS = ("input_ids", "attention_mask", "token_type_ids")
-#: Inputs of one value a token, where the model takes them: which tokens stand for a picture (Qwen-VL's positions hang on it).
+#: Inputs with one value per token, if the model takes them: which tokens stand for a picture (Qwen-VL's positions
+#: depend on it).
 _A_TOKEN = ("mm_token_type_ids",)
 
 
@@ -52,7 +53,7 @@ class TransformersImageTextEngine:
             ValueError,
         ) as error:  # AttributeError: transformers 5.24 without torchvision
             raise ModelMissingError(
-                f"cannot load the processor in {spec.model_folder}: {error}. Those of models that take videos too (Qwen-VL) want "
+                f"cannot load the processor in {spec.model_folder}: {error}. Those of models that take videos too (Qwen-VL) need "
                 "torchvision on the workers."
             ) from error
         tokenizer = self.processor.tokenizer
@@ -64,13 +65,13 @@ class TransformersImageTextEngine:
         self.decoder = self._choose_decoder(tokenizer.pad_token_id, spec.profile.token_budget)
 
     def prepare(self, batch: PictureBatch) -> _Prepared:
-        """Fills the prompts and makes each picture's pixels as the model takes them."""
+        """Fills the prompts and prepares each picture's pixels for the model."""
         decoding = self._profile.decoding.of_attempt(batch.attempt, self._profile.guards.retry_temperature)
         rows = zip(batch.pictures, batch.fields, batch.keys, strict=True)
         return _Prepared([self._encode(picture, values, key) for picture, values, key in rows], decoding)
 
     def answer(self, prepared: _Prepared, stop: Callable[[], None] = go_on) -> list[EngineText]:
-        """One caption a picture, in order."""
+        """One caption per picture, in order."""
         answers = self.decoder.answer(prepared.prompts, prepared.decoding, stop)
         return engine_texts(answers, self.processor.tokenizer, [len(prompt.tokens) for prompt in prepared.prompts])
 
@@ -78,7 +79,7 @@ class TransformersImageTextEngine:
         """One row: each picture by itself, as models cut pictures into different numbers of tokens."""
         question = self._prompt.question(values) if self._prompt else ""
         if self.processor.chat_template is None:
-            # Captioners without a chat (BLIP): the picture alone, or a text that the caption goes on from.
+            # Captioners without a chat (BLIP): the picture alone, or a text that the caption continues.
             encoded = self.processor(images=[picture], text=[question] if question else None, return_tensors="pt")
         else:
             encoded = self.processor(images=[[picture]], text=[self._chat(question)], return_tensors="pt")

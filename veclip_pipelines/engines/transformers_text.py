@@ -49,7 +49,7 @@ class TransformersTextEngine:
         probe = Prompt(self.token_ids(dict.fromkeys(self._prompt.fields, "a red kite over the sea")))
         prefix = self._keys_and_values()
         self.decoder = choose_decoder(self.model, probe, pad_id, budget, prefix, len(self.prefix))
-        #: For rows that do not begin as the others do.
+        #: For rows that begin differently from the others.
         self._plain = self.decoder.without_prefix()
 
     def prompt_text(self, values: Mapping[str, str]) -> str:
@@ -69,13 +69,14 @@ class TransformersTextEngine:
         return _Prepared(self._token_ids(batch.fields), batch.keys, decoding)
 
     def answer(self, prepared: _Prepared, stop: Callable[[], None] = go_on) -> list[EngineText]:
-        """One answer a row, in order; a prompt that the model has no room for is a failed row."""
+        """One answer per row, in order; a prompt that is too long for the model is a failed row."""
         shared, most = len(self.prefix), self._context - prepared.decoding.max_new_tokens
         answers: dict[int, Answer] = {}
         kinds: dict[bool, list[int]] = {True: [], False: []}
         for at, row in enumerate(prepared.rows):
             if len(row) <= most:
-                # A tokenizer may merge across the end of the instruction: such a row does without the shared prefix.
+                # A tokenizer may merge across the end of the instruction: such a row is processed without the shared
+                # prefix.
                 kinds[row[:shared] == self.prefix and len(row) > shared].append(at)
         for begins, places in kinds.items():
             decoder, skip = (self.decoder, shared) if begins else (self._plain, 0)

@@ -1,6 +1,6 @@
 """vLLM's offline engine, in the worker's own process: continuous batching and prefix caching are vLLM's.
 
-An extra (``pip install 'veclip-pipelines[vllm]'``), imported only where it is used; one worker a GPU.
+An extra (``pip install 'veclip-pipelines[vllm]'``), imported only where it is used; one worker per GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Prepared:
 
 
 class _Vllm:
-    """What the engine for text and that for pictures share."""
+    """What the engines for text and for pictures share."""
 
     def __init__(self, spec: EngineSpec, **arguments: object) -> None:
         if spec.prompt is None:
@@ -49,12 +49,13 @@ class _Vllm:
             raise ModelMissingError(f"vLLM cannot load the model in {spec.model_folder}: {error}") from error
 
     def answer(self, prepared: _Prepared, stop: Callable[[], None] = go_on) -> list[EngineText]:
-        """One answer a row, in order."""
+        """One answer per row, in order."""
         stop()
         try:
             outputs = self._llm.chat(prepared.conversations, prepared.sampling, use_tqdm=False)
         except ValueError:
-            # One prompt that is too long makes the whole call fail: row by row then, so that only that row does.
+            # One prompt that is too long makes the whole call fail: then rows are tried one by one, so that only that
+            # row fails.
             return [self._answer_one(*row) for row in zip(prepared.conversations, prepared.sampling, strict=True)]
         except RuntimeError as error:
             raise EngineError(f"vLLM stopped: {error}") from error
@@ -89,7 +90,7 @@ class VllmTextEngine(_Vllm):
 
 
 class VllmImageTextEngine(_Vllm):
-    """An image-text model in vLLM, one picture a prompt."""
+    """An image-text model in vLLM, one picture per prompt."""
 
     def __init__(self, spec: EngineSpec) -> None:
         super().__init__(spec, limit_mm_per_prompt={"image": 1})
@@ -107,6 +108,6 @@ def _text_of(output: Any) -> EngineText:
     best = output.outputs[0]
     reason: FinishReason = "length" if best.finish_reason == "length" else "stop"
     tokens = list(best.token_ids)
-    # vLLM counts the end token, where the model said one.
+    # vLLM counts the end token, if the model produced one.
     said = len(tokens) - (best.finish_reason == "stop" and bool(tokens))
     return EngineText(best.text.strip(), reason, said, len(output.prompt_token_ids or ()))

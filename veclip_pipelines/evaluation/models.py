@@ -1,6 +1,6 @@
-"""Models to score: any transformers CLIP or SigLIP folder, the released VeCLIP, and open_clip's checkpoints, behind one face.
+"""Models to score: any transformers CLIP or SigLIP folder, the released VeCLIP, and open_clip's checkpoints, behind one interface.
 
-Weights come from safetensors, or from a pickle that holds nothing but tensors; no code of a model is run.
+Weights come from safetensors, or from a pickle that holds nothing but tensors; no code that comes with a model is run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from veclip_pipelines.evaluation.open_clip_weights import OPEN_CLIP_CONFIG, load
 from veclip_pipelines.evaluation.preprocessing import Preprocessing
 
 Embeddings = npt.NDArray[np.float32]
-#: T5's vocabulary and its end token: by these the released VeCLIP's folders are known, which have no tokenizer in them.
+#: T5's vocabulary and its end token: the folders of the released VeCLIP are recognised by these, as they hold no
+#: tokenizer.
 _T5_VOCABULARY, _T5_END, _T5 = 32128, 1, "google-t5/t5-base"
 _CLIP = "openai/clip-vit-base-patch32"
 
@@ -49,7 +50,7 @@ class ScoredModel:
     Attributes:
         clip: transformers' CLIPModel or SiglipModel.
         padding: tokens to which each text is padded; None: to the longest of its batch.
-        maker: how the model was told to be what it is, for people.
+        maker: what the model was recognised as, for people.
     """
 
     clip: Any
@@ -71,7 +72,7 @@ class ScoredModel:
             return torch.nn.functional.normalize(found.float(), dim=-1).cpu().numpy()
 
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Normalised embeddings, shape (texts, dim); what is longer than the model's context is cut, its end token kept."""
+        """Normalised embeddings, shape (texts, dim); longer texts are cut to the model's context, with the end token kept."""
         import torch
 
         encoded = self.tokenizer(
@@ -84,7 +85,7 @@ class ScoredModel:
         with torch.inference_mode():
             device = next(self.clip.parameters()).device
             inputs = {"input_ids": encoded["input_ids"].to(device)}
-            if not self.padding:  # a SigLIP is trained on padding that it sees
+            if not self.padding:  # SigLIP is trained without a mask: it sees the padding
                 inputs["attention_mask"] = encoded["attention_mask"].to(device)
             found = self.clip.text_model(**inputs).pooler_output
             if hasattr(self.clip, "text_projection"):
@@ -97,7 +98,7 @@ def load_model(source: ModelSource) -> ScoredModel:
     """Loads a model; a worker keeps the last one.
 
     Raises:
-        ModelMissingError: it is not there, or its tokenizer is not and the hub cannot be reached.
+        ModelMissingError: it is missing, or its tokenizer is and the hub cannot be reached.
         UsageError: it is no CLIP or SigLIP that is known here.
     """
     path = Path(source.path).expanduser()
@@ -163,7 +164,7 @@ def _tokenizer(source: ModelSource, path: Path, default: str | None) -> Any:
     from transformers import AutoTokenizer
 
     if source.tokenizer and source.tokenizer.endswith(".txt.gz"):
-        from veclip_pipelines.evaluation.bpe_vocabulary import tokenizer_of_vocabulary
+        from veclip_pipelines.evaluation.open_clip_weights import tokenizer_of_vocabulary
 
         return tokenizer_of_vocabulary(Path(source.tokenizer).expanduser())
     folder = path if path.is_dir() else path.parent
@@ -181,7 +182,7 @@ def _tokenizer(source: ModelSource, path: Path, default: str | None) -> Any:
 
 
 def weights_id(source: ModelSource) -> str:
-    """SHA-256 over a model's weight files: what its scores are of."""
+    """SHA-256 over a model's weight files, which identifies what was scored."""
     path = Path(source.path).expanduser()
     files = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
     digest = hashlib.sha256()

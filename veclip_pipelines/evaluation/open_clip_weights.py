@@ -1,10 +1,12 @@
-"""open_clip's checkpoints as transformers' CLIPModel: the same numbers under other names.
+"""open_clip's checkpoints as transformers' CLIPModel, the same numbers under other names, and CLIP's vocabulary as its tokenizer.
 
-Names are those of open_clip 3.3 (src/open_clip/transformer.py, model.py); what a config asks for beyond a plain CLIP is refused.
+Names are those of open_clip 3.3 (src/open_clip/transformer.py, model.py); anything that a config asks for beyond a
+plain CLIP is refused.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Mapping
@@ -42,19 +44,21 @@ _NAMED = {
 }
 #: Matrices that open_clip multiplies from the right.
 _TURNED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-#: Not a part of what is scored: SigLIP's bias, and a mask that is made anew.
+#: Not a part of what is scored: SigLIP's bias, and a mask that is rebuilt.
 _LEFT = {"logit_bias", "attn_mask"}
+#: Of CLIP's tokenizer: its ids, and the two special tokens at their end.
+_VOCABULARY_SIZE, _SPECIAL = 49408, ("<|startoftext|>", "<|endoftext|>")
 
 
 def load_open_clip(path: Path, architecture: str | None) -> tuple[Any, Preprocessing]:
     """A CLIPModel and its preprocessing.
 
     Args:
-        path: a folder with open_clip_config.json, or a checkpoint file, beside such a config or not.
+        path: a folder with open_clip_config.json, or a checkpoint file, with or without such a config next to it.
         architecture: a model config of ours, where there is no such config.
 
     Raises:
-        UsageError: the config asks for what a plain CLIP is not, or the weights do not fit it.
+        UsageError: the config asks for something that a plain CLIP does not have, or the weights do not fit it.
         ModelMissingError: there are no weights.
     """
     from transformers import CLIPConfig, CLIPModel
@@ -118,7 +122,7 @@ def _asks(model: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Weights by open_clip's names; of a pickle nothing but tensors is loaded."""
+    """Weights by open_clip's names; from a pickle nothing but tensors is loaded."""
     import pickle
 
     import torch
@@ -140,7 +144,7 @@ def convert(weights: Mapping[str, Any]) -> dict[str, Any]:
     """open_clip's state_dict under transformers' names. Raises UsageError for a name that no plain CLIP has."""
     found: dict[str, Any] = {}
     for full, tensor in weights.items():
-        name = full.removeprefix("text.")  # as models with a text tower of their own have it
+        name = full.removeprefix("text.")  # the name's prefix in models with a text tower of their own
         if name in _LEFT:
             continue
         if name in _NAMED:
@@ -164,3 +168,34 @@ def _block(prefix: str, rest: str, tensor: Any) -> dict[str, Any]:
     if module not in _IN_BLOCK:
         raise UsageError(f"weight {rest!r} of a block is of no plain CLIP of open_clip's")
     return {f"{prefix}{_IN_BLOCK[module]}.{kind}": tensor}
+
+
+def tokenizer_of_vocabulary(path: Path) -> Any:
+    """transformers' CLIPTokenizer with the ids of open_clip's SimpleTokenizer, from bpe_simple_vocab_16e6.txt.gz.
+
+    That one file is what OpenAI and open_clip publish the tokenizer in.
+
+    Raises:
+        UsageError: the file is not there, or is no such vocabulary.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
+
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise UsageError(f"{path} is no vocabulary of CLIP's: {error}") from error
+    symbols = sorted(ByteLevel.alphabet(), key=_byte_order)
+    # The first line says what it is; what is left out are the two special tokens and the single bytes, bare and at a
+    # word's end.
+    merges = [tuple(line.split()) for line in lines[1 : _VOCABULARY_SIZE - 2 * len(symbols) - 2 + 1]]
+    if any(len(merge) != 2 for merge in merges):
+        raise UsageError(f"{path} is no vocabulary of CLIP's: a line does not hold two symbols")
+    words = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *("".join(merge) for merge in merges), *_SPECIAL]
+    # Its annotation says list[str]; tokenizers takes pairs.
+    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=merges)  # type: ignore[arg-type]
+
+
+def _byte_order(symbol: str) -> tuple[bool, int]:
+    """The order of CLIP's table: bytes that print as themselves first, then those that stand for others."""
+    return ord(symbol) >= 256, ord(symbol)

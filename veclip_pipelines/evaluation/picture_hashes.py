@@ -1,4 +1,4 @@
-"""SHA-256 and perceptual hash of a benchmark's pictures: what a score was measured on, and what may not be trained on."""
+"""SHA-256 and perceptual hash of a benchmark's pictures: what a score was measured on, and what must not be trained on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Fingerprints:
 
 
 def fingerprints(name: str, pictures: Sequence[ByteRange], home: Path) -> Fingerprints:
-    """Looks at each picture once: the result is kept for as long as names, sizes and times of the files are the same.
+    """Reads each picture once: the result is cached until names, sizes or times of the files change.
 
     Raises:
         UsageError: a picture cannot be read.

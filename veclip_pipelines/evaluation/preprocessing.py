@@ -1,4 +1,4 @@
-"""From a picture to what a model's picture tower takes, as its makers did it: to the pixel, or scores come out different."""
+"""From a picture to the input of a model's picture tower, exactly as its makers did it, as each pixel affects scores."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class Preprocessing:
     """How a picture is cut.
 
     Attributes:
-        size: side of what the tower takes, in pixels.
-        shorter: what the shorter side becomes before the middle is taken; None: ``size``.
+        size: side of the tower's input, in pixels.
+        shorter: what the shorter side becomes before the centre crop; None: ``size``.
         resample: Pillow's number of the filter.
-        mode: shortest: the shorter side is resized and the middle is taken; squash: both sides do, whatever the ratio.
+        mode: shortest: the shorter side is resized and the centre is cropped; squash: both sides are resized, whatever
+            the ratio.
         maker: whose rounding of sizes and places, which differ by a pixel: transformers, torchvision (open_clip), or veclip,
             which is bilinear without antialias by TensorFlow's tf.image.resize.
     """

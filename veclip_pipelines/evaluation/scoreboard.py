@@ -1,4 +1,4 @@
-"""The scoreboard: what our checkpoints score beside the paper's table, as Markdown, as a plot, as one HTML file."""
+"""The scoreboard: what our checkpoints score, next to the paper's table, as Markdown, as a plot, as one HTML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from veclip_pipelines.media.storage import put_text
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: The metrics that are shown, as the paper's table has them, and what they are called there.
+#: The metrics that are shown, which are those of the paper's table, and their names there.
 HEADLINES = {"image_to_text_recall@1": "I2T", "text_to_image_recall@1": "T2I", "acc@1": ""}
 _OURS, _THEIRS = "#4c6ef5", "#868e96"
 
@@ -29,7 +29,7 @@ class Row:
     """A model's scores in %, by column; with the interval where it is ours.
 
     Attributes:
-        data: what it was trained on: for ours the number of samples.
+        data: what it was trained on: for ours, the number of samples.
     """
 
     model: str
@@ -54,13 +54,13 @@ def newest_scores(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def our_rows(scores: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """One row a recipe."""
+    """One row per recipe."""
     found: dict[str, Row] = {}
     for score in scores:
         if score["metric"] not in HEADLINES:
             continue
         column = f"{score['benchmark']} {HEADLINES[score['metric']]}".strip()
-        # Trained on what was taken down since: the score stands, and says so.
+        # Trained on what has been taken down since: the score stays, with a note.
         gone = f", {score['tainted']} of them taken down since" if score.get("tainted") else ""
         data = f"{score['samples']} samples{gone}"
         row = found.setdefault(score["recipe"], Row(score["recipe"], data, {}, {}))
@@ -107,7 +107,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def plot(ours: Sequence[Row], paper: Sequence[Row]) -> bytes:
-    """Retrieval against recognition, one point a model: ours left, the paper's right. PNG."""
+    """Retrieval against recognition, one point per model: ours left, the paper's right. PNG."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for panel, rows, title, colour in (
@@ -133,7 +133,7 @@ def plot(ours: Sequence[Row], paper: Sequence[Row]) -> bytes:
 
 
 def _name(panel: Axes, names: Sequence[str], points: Sequence[tuple[float, float]]) -> None:
-    """Names the points, save those that stand where another's name is: of thirty runs that are alike some names will do."""
+    """Labels the points, except those whose label would overlap another's: among thirty similar runs some labels are enough."""
     (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
     named: list[tuple[float, float]] = []
     for name, (x, y) in zip(names, points, strict=True):
@@ -144,7 +144,7 @@ def _name(panel: Axes, names: Sequence[str], points: Sequence[tuple[float, float
 
 
 def page(ours: Sequence[Row], paper: Sequence[Row]) -> str:
-    """One HTML file that needs nothing beside it; every text in it is escaped."""
+    """One self-contained HTML file; every text in it is escaped."""
     image = base64.b64encode(plot(ours, paper)).decode()
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Scoreboard</title><style>body{font:15px system-ui;"

@@ -1,4 +1,4 @@
-"""Scores of a model on a benchmark: embeddings made on the workers, recall and accuracy with their intervals here."""
+"""Scores of a model on a benchmark: embeddings are computed on the workers, recall and accuracy with their intervals here."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from veclip_pipelines import stages
 from veclip_pipelines.compute.fanout import Runner, stop_if_cancelled
-from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, ZeroShotBenchmark
-from veclip_pipelines.evaluation.intervals import Estimate, mean_per_class, share_of
+from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark, ZeroShotBenchmark
 from veclip_pipelines.evaluation.models import Embeddings, ModelSource, ScoredModel, load_model
 from veclip_pipelines.media.pictures import decode
 from veclip_pipelines.media.shards import ByteRange, read_range
@@ -21,15 +20,27 @@ from veclip_pipelines.media.shards import ByteRange, read_range
 CODE_VERSION = stages.BENCHMARK_SCORES.code_version
 RECALL_AT, ACCURACY_AT = (1, 5, 10), (1, 5)
 
-#: What one task embeds, and what a model does at a time.
+#: The bootstrap over queries: number of resamples, and the share of them that an interval covers.
+RESAMPLES, LEVEL = 1000, 0.95
+#: What one task embeds, and what a model processes at a time.
 _PICTURES_A_TASK, _TEXTS_A_TASK, _BATCH = 512, 4096, 64
-#: Similarities that are held at a time.
+#: Rows of similarities that are in memory at a time.
 _BLOCK = 2_000
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A score between 0 and 1 with the interval that holds it at :data:`LEVEL`, and the number of queries."""
+
+    value: float
+    low: float
+    high: float
+    queries: int
+
+
+@dataclass(frozen=True)
 class EmbedTask:
-    """A piece of work: some pictures or some texts.
+    """A task: some pictures or some texts to embed.
 
     Attributes:
         place: number of the first of them.
@@ -63,7 +74,7 @@ def embed(
     model: ModelSource, pictures: Sequence[ByteRange], texts: Sequence[str], runner: Runner
 ) -> tuple[Embeddings, Embeddings]:
     """Normalised embeddings of pictures, shape (pictures, dim), and texts, shape (texts, dim)."""
-    # A text that stands there several times is embedded once, and alike lengths together: padding is work too.
+    # A text that occurs several times is embedded once, and texts of similar length together, as padding is work too.
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     tasks = [
         EmbedTask(model, at, pictures=tuple(pictures[at : at + _PICTURES_A_TASK]))
@@ -115,8 +126,8 @@ def recalls(images: Embeddings, texts: Embeddings, owners: Sequence[int]) -> dic
         images: shape (pictures, dim). texts: shape (captions, dim).
         owners: the picture that each caption belongs to. A picture's hit is any of its captions.
 
-    Ties are counted against us: a caption that scores as high as the right one stands before it, so that a model which
-    gives everything the same score scores 0.
+    Ties are counted against us: a caption that scores as high as the right one ranks before it, so that a model which
+    gives everything the same score gets 0.
     """
     own = np.asarray(owners)
     image_rank = np.concatenate([_image_ranks(images, texts, own, at) for at in range(0, len(images), _BLOCK)])
@@ -128,7 +139,7 @@ def recalls(images: Embeddings, texts: Embeddings, owners: Sequence[int]) -> dic
 
 
 def _image_ranks(images: Embeddings, texts: Embeddings, own: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
-    """Captions of others that stand before the best of a picture's own, for a block of pictures."""
+    """How many captions of others rank before the best of a picture's own, for a block of pictures."""
     similarity = images[at : at + _BLOCK] @ texts.T
     right = own[None, :] == np.arange(at, at + len(similarity))[:, None]
     best = np.where(right, similarity, -np.inf).max(axis=1)
@@ -137,7 +148,7 @@ def _image_ranks(images: Embeddings, texts: Embeddings, own: npt.NDArray[Any], a
 
 
 def _text_ranks(images: Embeddings, texts: Embeddings, own: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
-    """Pictures that stand before a caption's own, for a block of captions."""
+    """How many pictures rank before a caption's own, for a block of captions."""
     similarity = texts[at : at + _BLOCK] @ images.T
     mine = similarity[np.arange(len(similarity)), own[at : at + _BLOCK]]
     ranks: npt.NDArray[Any] = (similarity >= mine[:, None]).sum(axis=1) - 1
@@ -158,3 +169,43 @@ def accuracies(images: Embeddings, classifier: Embeddings, labels: Sequence[int]
         **{f"acc@{k}": share_of(rank < k) for k in ACCURACY_AT if k < len(classifier)},
         "mean_per_class_recall": mean_per_class(rank < 1, own),
     }
+
+
+def share_of(hits: npt.NDArray[np.bool_], clusters: npt.NDArray[np.int64] | None = None, seed: int = 0) -> Estimate:
+    """Share of hits, shape (queries,), with its percentile bootstrap interval.
+
+    Args:
+        clusters: queries that belong together are drawn together: the captions of one picture are not independent.
+    """
+    queries = len(hits)
+    clusters = np.arange(queries) if clusters is None else clusters
+    sums, sizes = np.bincount(clusters, weights=hits), np.bincount(clusters)
+    drawn = _draws(len(sums), seed)
+    return _estimate(hits.mean(), drawn @ sums / (drawn @ sizes), queries)
+
+
+def mean_per_class(hits: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64], seed: int = 0) -> Estimate:
+    """Mean, over the classes that occur, of the share of hits in each: balanced accuracy."""
+    present = np.unique(labels)
+    places = np.searchsorted(present, labels)
+    value = (np.bincount(places, weights=hits) / np.bincount(places)).mean()
+    drawn = np.empty(RESAMPLES)
+    for place, counts in enumerate(_draws(len(hits), seed)):
+        sizes = np.bincount(places, weights=counts)
+        seen = sizes > 0
+        drawn[place] = (np.bincount(places, weights=counts * hits)[seen] / sizes[seen]).mean()
+    return _estimate(value, drawn, len(hits))
+
+
+def _draws(count: int, seed: int) -> npt.NDArray[np.int32]:
+    """How often each item is drawn in each resample, shape (resamples, count)."""
+    random = np.random.default_rng(seed)
+    drawn = np.empty((RESAMPLES, count), dtype=np.int32)
+    for row in drawn:
+        row[:] = np.bincount(random.integers(count, size=count), minlength=count)
+    return drawn
+
+
+def _estimate(value: float, drawn: npt.NDArray[np.float64], queries: int) -> Estimate:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high), queries)

@@ -30,7 +30,7 @@ _BOILERPLATE = ("image", "logo", "picture", "photo of", "thumbnail", "banner", "
 
 
 def alt_text(scene: Scene) -> tuple[str, str]:
-    """A scene's AltText and of what kind it is."""
+    """A scene's AltText and its kind."""
     draw = random.Random(f"veclip-alt-{scene.number}")  # noqa: S311
     kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
     thing = draw.choice((scene.first, scene.second))

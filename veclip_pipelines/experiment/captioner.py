@@ -1,7 +1,7 @@
-"""The captioner of the generated crawl: a LLaVA of a few megabytes, taught by this project on scenes of its own.
+"""The captioner of the generated crawl: a LLaVA of a few megabytes, trained by this project on scenes of its own.
 
-``python -m veclip_pipelines.experiment.captioner FOLDER`` makes it anew, in some fifteen minutes on two cores. The scenes that
-it is taught on are a part of their own: no crawl partition and no benchmark has one of them.
+``python -m veclip_pipelines.experiment.captioner FOLDER`` trains it afresh, in some fifteen minutes on two cores. Its
+training scenes are a part of their own: no crawl partition and no benchmark has any of them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from PIL import Image
 
 from veclip_pipelines.experiment.scenes import SIDE, picture, scene
 
-#: Where the one that ships lies.
+#: Folder of the one that ships.
 SHIPPED = Path(__file__).parent / "captioner_model"
-#: Numbers of the scenes that it is taught on.
+#: Numbers of the scenes that it is trained on.
 TAUGHT = range(5_000_000, 5_006_000)
 QUESTION = "What is in this picture?"
 
@@ -118,7 +118,7 @@ def _teach(model: Any, processor: Any, pictures: list[bytes], captions: list[str
             ids[row, len(prefix) : len(prefix) + len(answer)] = answer
             labels[row, len(prefix) : len(prefix) + len(answer)] = answer
         mask = (torch.arange(ids.shape[1]) < len(prefix)) | (labels != -100)
-        # Pictures are shifted by up to two pixels, or 6,000 of them would be learnt by heart.
+        # Pictures are shifted by up to two pixels, or the model would learn 6,000 of them by heart.
         shifted = pixels[chosen].roll(torch.randint(-2, 3, (2,), generator=draw).tolist(), (2, 3))
         loss = model(input_ids=ids, attention_mask=mask.long(), pixel_values=shifted, labels=labels).loss
         optimiser.zero_grad()

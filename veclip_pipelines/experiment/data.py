@@ -1,4 +1,5 @@
-"""Writes the experiment's crawl drops and benchmarks. Scenes of different parts have different numbers: no part has another's."""
+"""Writes the experiment's crawl drops and benchmarks. Scenes of different parts have different numbers, so no part shares a scene
+with another."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _TEMPLATES = ("a picture of {c}", "{c}", "the {c} emblem", "{c} print")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many pictures: of the smaller crawl, of what the larger has more, of the captioner's part, of each benchmark."""
+    """Numbers of pictures: in the smaller crawl, in the larger one's additional part, in the captioner's part, in each benchmark."""
 
     first: int = 2_500
     more: int = 7_500
@@ -33,16 +34,16 @@ class Sizes:
 
     @classmethod
     def small(cls) -> Sizes:
-        """For the version of some minutes."""
+        """For the short version, of a few minutes."""
         return cls(first=600, more=0, of_captioner=300, benchmark=200)
 
 
 def write_crawl(folder: Path, sizes: Sizes) -> list[Path]:
-    """Writes the drops that are not there yet, as webdataset tars; each appears under its name when it is whole."""
+    """Writes the drops that are not there yet, as webdataset tars; each appears under its name when it is complete."""
     drops = [
         (FIRST, range(sizes.first), False),
         (MORE, range(1_000_000, 1_000_000 + sizes.more), False),
-        # In the control that shows what the captioner was taught, its pictures have the captions that it was taught by.
+        # In the control with the captioner's training pictures, these have the captions that it was trained on.
         (OF_CAPTIONER, TAUGHT[: sizes.of_captioner], True),
     ]
     return [_write_drop(folder / name, numbers, true_captions=true) for name, numbers, true in drops if len(numbers)]
@@ -84,7 +85,7 @@ def _write_retrieval(folder: Path, count: int) -> None:
     while len(images) < count:
         shown = scene(number)
         number += 1
-        if shown.caption() in seen:  # two pictures of one caption have no right answer
+        if shown.caption() in seen:  # two pictures with the same caption have no right answer
             continue
         seen.add(shown.caption())
         name = f"{shown.number}.jpg"

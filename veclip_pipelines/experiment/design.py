@@ -20,11 +20,11 @@ SMALL, LARGE = "2500", "10000"
 
 @dataclass(frozen=True)
 class Run:
-    """One training: on which texts, of how much data, from which seed.
+    """One training: on which texts, on how much data, with which seed.
 
     Attributes:
         arm: one of :data:`TEXTS` or :data:`CONTROLS`.
-        prefix: of the recipes' names.
+        prefix: prefix of the recipes' names.
     """
 
     arm: str
@@ -57,7 +57,7 @@ class Plan:
 
     @classmethod
     def small(cls) -> Plan:
-        """For the version of some minutes: shows that all parts work together, and no effect."""
+        """The short version, of a few minutes: shows that all parts work together, but no effect."""
         return cls(arms=("alttext", "mixed"), controls=("taught",), sizes=(SMALL,), seeds=(0,), steps=40, batch_size=64)
 
     def runs(self) -> Iterator[Run]:
@@ -80,7 +80,8 @@ def texts_of(arm: str) -> list[dict[str, Any]]:
         "concept": [concept],
         "vecap": [vecap],
         "mixed": [alt, vecap],
-        # As many texts of the same kind, of another picture each: what they say of pictures in general, and of none.
+        # As many texts of the same kind, each of another picture: they describe pictures in general, but not the
+        # sample's own.
         "shuffled": [alt, {**vecap, "shuffled": True}],
         "longer": [alt],
         "taught": [alt],
@@ -90,7 +91,7 @@ def texts_of(arm: str) -> list[dict[str, Any]]:
 
 
 def recipe_of(run: Run, plan: Plan) -> dict[str, Any]:
-    """A run as a recipe file has it."""
+    """A run as the content of a recipe file."""
     recipe: dict[str, Any] = {
         "name": run.recipe,
         "description": f"Experiment on generated scenes: {run.arm}, {run.size} pictures, seed {run.seed}.",
@@ -112,7 +113,7 @@ def recipe_of(run: Run, plan: Plan) -> dict[str, Any]:
 
 
 def write_recipes(home: Path, plan: Plan) -> list[str]:
-    """Writes a recipe file for each run; one that is there with the same content stays as it is. Their names."""
+    """Writes a recipe file for each run; existing ones with the same content stay as they are. Returns their names."""
     folder = home / "recipes"
     folder.mkdir(parents=True, exist_ok=True)
     names = []

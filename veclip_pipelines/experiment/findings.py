@@ -1,4 +1,4 @@
-"""What the runs show: means over seeds with their intervals, and each of the paper's claims held against them."""
+"""What the runs show: means over seeds with their intervals, and each of the paper's claims tested by them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from veclip_pipelines.experiment.data import NAMES, RETRIEVAL
 from veclip_pipelines.experiment.design import Plan, Run
 
 Key = tuple[str, str]
-#: The metrics that are reported: benchmark, metric, and how it is called.
+#: The metrics that are reported, by display name: benchmark and metric.
 METRICS: dict[str, Key] = {
     "I2T R@1": (RETRIEVAL, "image_to_text_recall@1"),
     "T2I R@1": (RETRIEVAL, "text_to_image_recall@1"),
@@ -24,8 +24,8 @@ _Z = 1.96
 class Mean:
     """Mean of a metric over seeds, in %, with the half width of its 95 % interval.
 
-    The interval has both kinds of chance in it: other seeds (variance between the runs), and other benchmark pictures (each
-    run's bootstrap interval, which the seeds share).
+    The interval covers both kinds of chance: other seeds (variance between the runs), and other benchmark pictures
+    (each run's bootstrap interval, which the seeds share).
     """
 
     value: float
@@ -34,13 +34,13 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A claim and what came of it.
+class ClaimResult:
+    """A claim and its outcome.
 
     Attributes:
         claim: in words.
         difference: in percentage points, with the half width of its interval.
-        verdict: holds; does not hold; or cannot be told, where the interval has zero in it.
+        verdict: holds; does not hold; or cannot be told, where the interval contains zero.
     """
 
     claim: str
@@ -79,7 +79,7 @@ def _mean(values: Sequence[tuple[float, float]]) -> Mean:
     return Mean(mean, _Z * math.sqrt(between + within), count)
 
 
-def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[Finding]:
+def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[ClaimResult]:
     """The paper's claims and the controls, at each data size that was run."""
     result = []
     for size in plan.sizes:
@@ -107,16 +107,16 @@ def findings(found: Mapping[Key, Mapping[str, Mean]], plan: Plan) -> list[Findin
     return result
 
 
-def compare(claim: str, first: Mean, second: Mean) -> Finding:
-    """Whether the first is more than the second by more than chance."""
+def compare(claim: str, first: Mean, second: Mean) -> ClaimResult:
+    """Whether the first exceeds the second by more than chance."""
     difference, half = first.value - second.value, math.hypot(first.half, second.half)
     if abs(difference) <= half:
-        return Finding(claim, difference, half, "cannot be told")
-    return Finding(claim, difference, half, "holds" if difference > 0 else "does not hold")
+        return ClaimResult(claim, difference, half, "cannot be told")
+    return ClaimResult(claim, difference, half, "holds" if difference > 0 else "does not hold")
 
 
 def markdown(
-    found: Mapping[Key, Mapping[str, Mean]], told: Sequence[Finding], metrics: Mapping[str, Key] = METRICS
+    found: Mapping[Key, Mapping[str, Mean]], told: Sequence[ClaimResult], metrics: Mapping[str, Key] = METRICS
 ) -> str:
     """Both as tables."""
     columns = len(metrics) + 1

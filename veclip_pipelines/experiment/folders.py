@@ -1,4 +1,4 @@
-"""Where the experiment keeps what, and its captioner's place among the models."""
+"""The experiment's folders, and its captioner's place among the models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def report_folder(settings: Settings) -> Path:
 
 
 def install_captioner(settings: Settings) -> Path:
-    """Puts the captioner that ships where engine profiles look for models."""
+    """Puts the captioner that ships into the folder where engine profiles look for models."""
     target = settings.models / CAPTIONER
     if not target.is_dir():
         with whole_folder(target) as scratch:

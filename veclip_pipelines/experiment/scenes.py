@@ -1,7 +1,7 @@
-"""Scenes that this project draws: two textured shapes in a relation on a ground, and a motif that only a name tells.
+"""Scenes that this project draws: two textured shapes in a relation on a ground, and a motif that has only a name.
 
 What a captioner can say of a scene (shapes, colours, textures, places) and what only its AltText knows (the motif's invented
-name) are apart, as in a crawl: that is what lets the experiment tell retrieval from recognition by name.
+name) are separate, as in a crawl: that lets the experiment distinguish retrieval from recognition by name.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ GROUNDS = {
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 TEXTURES = ("plain", "striped", "dotted")
 RELATIONS = ("left of", "right of", "above", "below")
-#: Invented, so that no tokenizer or model can know them from elsewhere.
+#: Invented, so that no tokenizer or model can already know them.
 MOTIFS = (
     "Zorvex", "Maribo", "Tunkell", "Feldora", "Quarnis", "Belhozu", "Ostrume", "Vintara",
     "Gromwick", "Lusaphi", "Drenkola", "Yapetto", "Kilmaron", "Sibrent", "Wozmire", "Halquist",
 )  # fmt: skip
 _CELLS, _CELL = 5, 4
 _EIGHT = SIDE // 8
-#: Where along its edge a motif stands: one step of a 16-pixel patch apart, so that a small CLIP can learn them in a minute.
+#: Where along its edge a motif stands: in steps of a 16-pixel patch, so that a small CLIP can learn them in a minute.
 _MOTIF_PLACES = (6, 22, 38)
 
 
@@ -50,7 +50,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is in a picture. ``first`` stands in ``relation`` to ``second``."""
+    """The content of a picture. ``first`` is in ``relation`` to ``second``."""
 
     number: int
     first: Thing
@@ -60,12 +60,12 @@ class Scene:
     motif: str
 
     def caption(self) -> str:
-        """All that can be seen; the motif's name cannot."""
+        """Describes all that can be seen, which the motif's name cannot."""
         return f"{_article(self.first.described())} {self.relation} {_article(self.second.described())} on a {self.ground} ground"
 
 
 def scene(number: int) -> Scene:
-    """The scene of a number: the same on every machine."""
+    """The scene with a given number: the same on every machine."""
     draw = random.Random(f"veclip-scene-{number}")  # noqa: S311
     first, second = (Thing(draw.choice(list(COLOURS)), draw.choice(SHAPES), draw.choice(TEXTURES)) for _ in range(2))
     while second == first:
@@ -79,7 +79,7 @@ def picture(shown: Scene) -> bytes:
     image = Image.new("RGB", (SIDE, SIDE), GROUNDS[shown.ground])
     across = shown.relation in ("left of", "right of")
     near, far = (2 * _EIGHT, 6 * _EIGHT)
-    # The motif takes the corner that the two shapes leave free.
+    # The motif is put into the corner that the two shapes leave free.
     middle = 5 * _EIGHT if across else 3 * _EIGHT
     low, high = ((near, middle), (far, middle)) if across else ((middle, near), (middle, far))
     places = (low, high) if shown.relation in ("left of", "above") else (high, low)
@@ -149,7 +149,7 @@ def _star(x: int, y: int, r: int) -> list[tuple[float, float]]:
 
 @cache
 def _cells(motif: str) -> tuple[tuple[int, int], ...]:
-    """Filled cells of a motif: a pattern that is the same left and right, drawn from its name."""
+    """Filled cells of a motif: a symmetric pattern, derived from its name."""
     draw = random.Random(f"veclip-motif-{motif}")  # noqa: S311
     half = [(column, row) for row in range(_CELLS) for column in range((_CELLS + 1) // 2)]
     chosen = draw.sample(half, 8)

@@ -1,4 +1,4 @@
-"""The experiment's report: figures as JSON, tables as Markdown, a plot beside the paper's."""
+"""The experiment's report: figures as JSON, tables as Markdown, a plot next to the paper's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from veclip_pipelines.evaluation.scoreboard import paper_rows
 from veclip_pipelines.experiment.design import LARGE, Plan
-from veclip_pipelines.experiment.findings import Finding, Key, Mean, findings, markdown, means
+from veclip_pipelines.experiment.findings import ClaimResult, Key, Mean, findings, markdown, means
 from veclip_pipelines.stages import CHECKPOINTS
 from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.query import read_rows
@@ -41,15 +41,17 @@ def scores_of(warehouse: Warehouse, recipes: Sequence[str]) -> list[dict[str, An
 
 
 def seconds_of(warehouse: Warehouse, recipes: Sequence[str]) -> dict[str, float]:
-    """Seconds of each recipe's newest training that did any work."""
+    """Seconds taken by each recipe's newest training that did any work."""
     found: dict[str, float] = {}
     for one in materialisations(warehouse, assets=[CHECKPOINTS.name], partitions=recipes):
         found[one.partition] = max(one.seconds, found.get(one.partition, 0.0))
     return found
 
 
-def write_report(warehouse: Warehouse, plan: Plan, folder: Path) -> tuple[dict[Key, dict[str, Mean]], list[Finding]]:
-    """Writes report.md, scores.png and figures.json; what is in them."""
+def write_report(
+    warehouse: Warehouse, plan: Plan, folder: Path
+) -> tuple[dict[Key, dict[str, Mean]], list[ClaimResult]]:
+    """Writes report.md, scores.png and figures.json; returns what is in them."""
     recipes = [run.recipe for run in plan.runs()]
     scores, seconds = scores_of(warehouse, recipes), seconds_of(warehouse, recipes)
     found = means(scores, plan.runs())

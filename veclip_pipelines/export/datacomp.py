@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import exported_samples
+from veclip_pipelines.export.exported_samples import exported_samples
 from veclip_pipelines.media.uids import read_uids, write_uids
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -15,7 +15,7 @@ _UID = re.compile(r"[0-9a-f]{32}")
 
 
 def export_datacomp(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> int:
-    """Writes a .npy of dtype u8,u8; each uid once, sorted. A sample without a uid of DataComp's goes by its sample_id.
+    """Writes a .npy of dtype u8,u8; each uid once, sorted. A sample without a DataComp uid is listed by its sample_id.
 
     Returns:
         The number of uids.
@@ -30,12 +30,12 @@ def export_datacomp(warehouse: Warehouse, recipe: str, set_version: str, path: P
 
 
 def uid_of(uid: str, sample_id: str) -> str:
-    """The uid that a sample goes by in such a list."""
+    """The uid under which a sample is listed."""
     return uid if _UID.fullmatch(uid) else sample_id
 
 
 def remove_from_datacomp(path: Path, uids: Collection[str], announce: Callable[[int], None]) -> None:
-    """Takes uids out of a list; ``announce`` is told how many it has, if any, before it is changed."""
+    """Removes uids from a list; ``announce`` is called with how many it has, if any, before it is changed."""
     found = read_uids(path)
     before = [f"{hi:016x}{lo:016x}" for hi, lo in zip(found["hi"].to_pylist(), found["lo"].to_pylist(), strict=True)]
     gone = set(before) & set(uids)

@@ -1,6 +1,6 @@
 """A training set as a folder that Hugging Face's datasets loads: Parquet with an Image column, and a card that says so.
 
-Written with pyarrow alone; what makes a struct of bytes and path an Image is the features in the Parquet metadata.
+Written with pyarrow alone; the features in the Parquet metadata make a struct of bytes and path an Image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import ExportedSample, exported_samples
+from veclip_pipelines.export.exported_samples import ExportedSample, exported_samples
 from veclip_pipelines.media.shards import read_range
 from veclip_pipelines.media.storage import scratch_in, whole_file
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -47,7 +47,7 @@ _ROW_GROUP = 100
 def export_huggingface(
     warehouse: Warehouse, recipe: str, set_version: str, folder: Path, *, per_file: int = 10_000
 ) -> int:
-    """Writes data/train-NNNNN.parquet and a README.md; the number of samples.
+    """Writes data/train-NNNNN.parquet and a README.md; returns the number of samples.
 
     Raises:
         UsageError: the set has no samples, or the folder holds files of another export.
@@ -73,10 +73,10 @@ def export_huggingface(
 
 
 def remove_from_huggingface(folder: Path, sample_ids: Collection[str], announce: Callable[[int], None]) -> None:
-    """Takes samples out of an export: a file that has some is written anew without them.
+    """Removes samples from an export: a file that has some is rewritten without them.
 
     Args:
-        announce: told how many the export has, if any, before it is changed.
+        announce: called with how many of them the export has, if any, before it is changed.
     """
     wanted = pa.array(sorted(sample_ids), pa.string())
     _remove_scratch(folder / "data")

@@ -1,8 +1,8 @@
 """A training set as webdataset shards that open_clip trains on directly.
 
-A sample is three neighbouring members: picture, .txt, .json. The .json has each text in a field of its own (alt_text, vecap, …),
-so that open_clip draws the paper's mix itself: --json-text-key "alt_text;vecap" --json-text-key-probs 0.5 0.5. The key is the
-sample_id, which has no dot. sizes.json tells open_clip each shard's true number of samples.
+A sample is three consecutive members: picture, .txt, .json. The .json has each text in a field of its own (alt_text,
+vecap, …), so that open_clip draws the paper's mix itself: --json-text-key "alt_text;vecap" --json-text-key-probs 0.5
+0.5. The key is the sample_id, which has no dot. sizes.json gives open_clip each shard's true number of samples.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 from PIL import Image
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.rows import ExportedSample, exported_samples
+from veclip_pipelines.export.exported_samples import ExportedSample, exported_samples
 from veclip_pipelines.media.pictures import decode
 from veclip_pipelines.media.shards import read_range
 from veclip_pipelines.media.storage import put_bytes, scratch_in, whole_file
 from veclip_pipelines.tables.warehouse import Warehouse
 
 SIZES, MANIFEST = "sizes.json", "manifest.json"
-#: What open_clip's loader decodes by its extension; other pictures are written as PNG, without loss.
+#: Extensions that open_clip's loader decodes; other pictures are written as PNG, losslessly.
 _AS_IS = {"jpg": b"\xff\xd8\xff", "png": b"\x89PNG", "webp": b"RIFF"}
 
 
@@ -34,7 +34,7 @@ class Exported:
     """What was written.
 
     Attributes:
-        text_keys, text_probabilities: what open_clip is to be told, for the mix that most samples have.
+        text_keys, text_probabilities: options for open_clip, for the mix that most samples have.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Exported:
 def export_webdataset(
     warehouse: Warehouse, recipe: str, set_version: str, folder: Path, *, per_shard: int = 10_000
 ) -> Exported:
-    """Writes the shards that are not there yet: a shard appears under its name when it is whole, and is the same each time.
+    """Writes the missing shards: a shard appears under its name when it is complete, and is the same each time.
 
     Raises:
         UsageError: the folder holds another set's export, or the set has no samples.
@@ -105,14 +105,15 @@ def _claim(folder: Path, manifest: dict[str, object]) -> None:
 
 
 def remove_from_webdataset(folder: Path, sample_ids: Collection[str], announce: Callable[[int], None]) -> None:
-    """Takes samples out of an export: a shard that has some is written anew without them, and sizes.json with it.
+    """Removes samples from an export: a shard that has some is rewritten without them, and sizes.json is updated.
 
-    The manifest says so: the folder is no longer what an export of its set would write, and none goes on in it.
+    The manifest records this: the folder is no longer what an export of its set would write, and no export continues
+    in it.
 
     Args:
-        announce: told how many the export has, if any, before it is changed.
+        announce: called with how many of them the export has, if any, before it is changed.
     """
-    # Of an export that was killed; until release 0.1 it was called .00000.tar.PID.
+    # Left by an export that was killed; until release 0.1 it was called .00000.tar.PID.
     for scratch in {*scratch_in(folder), *folder.glob(".*.tar.*")}:
         scratch.unlink()
     members = {path: _members(path) for path in sorted(folder.glob("*.tar"))}
@@ -120,7 +121,8 @@ def remove_from_webdataset(folder: Path, sample_ids: Collection[str], announce: 
     if not found:
         return
     announce(sum(len(gone) for gone in found.values()))
-    # Before the shards: killed in between, the rest of them has samples to take out, and what these files say is right at the end.
+    # Before the shards: after a kill in between, the rerun still finds samples in the remaining shards, and at the end
+    # these files are right.
     if (folder / SIZES).is_file():
         sizes: dict[str, int] = json.loads((folder / SIZES).read_text("utf-8"))
         sizes |= {path.name: len(members[path] - gone) for path, gone in found.items() if path.name in sizes}
@@ -165,7 +167,7 @@ def _write_shard(path: Path, samples: Sequence[ExportedSample], manifest: dict[s
 
 
 def _picture(sample: ExportedSample) -> tuple[str, bytes]:
-    """Extension and bytes: as they lie in the shard where open_clip can read them, else as a PNG."""
+    """Extension and bytes: as they are in the shard if open_clip can read them, else as a PNG."""
     data = read_range(sample.picture)
     if data.startswith(_AS_IS.get(sample.extension, b"\0")):
         return sample.extension, data
@@ -176,7 +178,7 @@ def _picture(sample: ExportedSample) -> tuple[str, bytes]:
 
 
 def _first_text(sample: ExportedSample) -> str:
-    """The most probable text, for loaders that know no .json."""
+    """The most probable text, for loaders that do not read the .json."""
     return sample.texts[max(sample.texts, key=lambda source: (sample.probabilities[source], source))]
 
 
@@ -198,7 +200,7 @@ def _facts(sample: ExportedSample, manifest: dict[str, object]) -> dict[str, obj
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """A member without a time or an owner: the same set gives the same bytes."""
+    """A member without time and owner, so that the same set gives the same bytes."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))

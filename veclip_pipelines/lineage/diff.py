@@ -15,7 +15,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 Row = dict[str, Any]
 EXAMPLES = 20
 
-#: A text's words, each once, in small letters and without punctuation: what two texts share is told by them.
+#: A text's words, each once, in lower case and without punctuation: texts are compared by these.
 _WORDS = "list_distinct(regexp_extract_all(lower({}), '[\\p{{L}}\\p{{N}}]+'))"
 _OVERLAP = f"""
     CASE WHEN l.text = r.text THEN 1.0 ELSE len(list_intersect({_WORDS.format("l.text")}, {_WORDS.format("r.text")}))
@@ -28,7 +28,7 @@ class Diff:
 
     Attributes:
         kind: training sets, concept_captions or vecap.
-        rows: counts: left, right, both, only_left, only_right, changed (another text of one source at least).
+        rows: counts: left, right, both, only_left, only_right, changed (in the text of at least one source).
         sources: for each source of texts: texts on each side, mean words, share that changed, mean overlap of words.
         faults: share of rows with each guard's objection, reason of a reject or route, on each side.
         examples: the most different texts, each with its picture.
@@ -46,7 +46,7 @@ class Diff:
 def diff(warehouse: Warehouse, left: str, right: str, *, examples: int = EXAMPLES) -> Diff:
     """Compares two training sets (RECIPE or RECIPE@VERSION) or two engines (profile or engine_id).
 
-    Of a recipe its newest set is meant, and of a profile its newest engine. Engines are compared over the crawl partitions that
+    A recipe means its newest set, and a profile its newest engine. Engines are compared over the crawl partitions that
     both have captioned.
 
     Raises:
@@ -95,7 +95,7 @@ def _side(ask: Asker, name: str) -> _Side:
 
 
 def _sets(ask: Asker, sides: list[_Side]) -> None:
-    """Two tables of texts: several texts of one source are told apart by their order."""
+    """Two tables of texts; several texts of one source are distinguished by their order."""
     for table, side in zip(("l", "r"), sides, strict=True):
         ask(
             f"CREATE TEMP TABLE rows_{table} AS SELECT sample_id AS key, sample_id, image_sha256, crawl_partition, outcome, reason, texts, "  # noqa: S608

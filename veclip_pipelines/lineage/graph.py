@@ -1,6 +1,7 @@
-"""What a training set was made from and what came of it, as a graph: from the crawl drops to the scores.
+"""What a training set was made from and what was made from it, as a graph: from the crawl drops to the scores.
 
-It is read from the pins and the provenance table: the edges are the versions that each materialisation wrote down of its inputs.
+It is read from the pins and the provenance table: the edges are the versions of its inputs that each materialisation
+recorded.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Subject:
-    """A training set, and the checkpoint of it that is meant, where it is one."""
+    """A training set, and a checkpoint of it if that is the subject."""
 
     recipe: str
     set_version: str
@@ -43,8 +44,8 @@ class Made:
     Attributes:
         version: of the content that it wrote.
         inputs: version of each thing that it read.
-        engine: engine_id of captions, "" of all else.
-        guards: of captions: rows, and how many of them each guard objected to; else empty.
+        engine: engine_id for captions, "" for all else.
+        guards: for captions: rows, and how many of them each guard objected to; else empty.
     """
 
     asset: str
@@ -66,10 +67,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Graph:
-    """All of it, upstream first.
+    """The whole graph, upstream first.
 
     Attributes:
-        made: materialisations. edges: (made from, made), as places in ``made``.
+        made: materialisations. edges: (made from, made), as indexes of ``made``.
         drops: newest drop of each crawl partition, by key. engines: by engine_id.
         checkpoints, scores: of the training set.
     """
@@ -83,7 +84,7 @@ class Graph:
     scores: Sequence[Row]
 
 
-#: What a subject is known by, and the time of its row.
+#: The columns that identify a subject, and the time of its row.
 _SUBJECT_COLUMNS = {
     Kind.CHECKPOINT: ("recipe, set_version, checkpoint_id", "trained_at"),
     Kind.TRAINING_SET: ("recipe, set_version", "pinned_at"),
@@ -94,14 +95,14 @@ def find_subject(warehouse: Warehouse, what: str, *, files: bool = True) -> Subj
     """A training set by RECIPE (its newest) or RECIPE@VERSION, a checkpoint by its id, folder, MLflow run or weights.
 
     Args:
-        files: whether the name of a folder of this machine means the checkpoint in it.
+        files: whether the name of a folder on this machine means the checkpoint in it.
 
     Raises:
         UsageError: it is neither.
     """
     question = understand(warehouse, what, files=files)
     if question.kind is not Kind.CHECKPOINT:
-        # A recipe's name may be a crawl partition's, too.
+        # A crawl partition may have the same name as a recipe.
         question = Question(Kind.TRAINING_SET, what.strip())
     table, condition = KNOWN_BY[question.kind]
     columns, made_at = _SUBJECT_COLUMNS[question.kind]
@@ -158,7 +159,7 @@ def _key(one: Made) -> _Key:
 
 
 def _noted(warehouse: Warehouse) -> dict[_Key, Made]:
-    """Each content that was ever materialised, by what it is: of equal ones the run that made it first."""
+    """Each content that was ever materialised, by its key; of equal ones, the run that made it first."""
     found: dict[_Key, Made] = {}
     for one in reversed(materialisations(warehouse)):
         if one.asset in STAGES and not one.is_retirement:

@@ -1,4 +1,4 @@
-"""What a question is about: a picture, a URL, a text, an engine, a score ... each named as a person has it at hand."""
+"""What a question is about: a picture, a URL, a text, an engine, a score ... each named in whatever way a person knows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WEIGHTS = "model.safetensors"
 
 
 class Kind(StrEnum):
-    """The ends that a trace can begin from."""
+    """What a trace can start from."""
 
     SAMPLE = "sample"
     PICTURE = "picture"
@@ -42,7 +42,7 @@ class Question:
 
     Attributes:
         value: as the tables have it: an id, a SHA-256, a URL, a host, a text, a name.
-        phash: of a picture that was given as a file: pictures near it are of interest too.
+        phash: of a picture that was given as a file, as near copies of it are of interest too.
     """
 
     kind: Kind
@@ -51,14 +51,14 @@ class Question:
 
 
 _HOST_OF = "lower(regexp_extract({}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
-#: Few pictures are found elsewhere than at their url: this has no column of its own.
+#: Few pictures are found elsewhere than at their url, so there is no column for the host of the other one.
 _FINAL_HOST = _HOST_OF.format("final_url")
-#: Table and condition by which a value is known, by kind, in the order in which a name is tried; $v is the value.
+#: Table and condition that find a value, by kind, in the order in which a name is tried; $v is the value.
 KNOWN_BY: dict[Kind, tuple[str, str]] = {
     Kind.SAMPLE: ("raw_crawl", "sample_id = $v"),
     Kind.PICTURE: ("raw_crawl", "image_sha256 = $v"),
     Kind.URL: ("raw_crawl", "url = $v OR final_url = $v"),
-    # A page's host is a short column that says where the page may stand: only there its address is read.
+    # The host of the page is a short column that narrows the search: its long address is read only where the host fits.
     Kind.PAGE: ("raw_crawl", f"page_host = {_HOST_OF.format('$v')} AND page_url = $v"),
     Kind.CHECKPOINT: ("checkpoints", "$v IN (checkpoint_id, weights_sha256, mlflow_run_id)"),
     Kind.ENGINE: ("engines", "$v IN (engine_id, profile)"),
@@ -66,7 +66,7 @@ KNOWN_BY: dict[Kind, tuple[str, str]] = {
     Kind.TRAINING_SET: ("set_pins", "$v IN (set_version, recipe, recipe || '@' || set_version)"),
     Kind.PARTITION: ("crawl_drops", "crawl_partition = $v"),
 }
-#: The only kinds that a name of this form can be of: so that few tables are asked.
+#: The only kinds that a name of this form can have, so that few tables are queried.
 _BY_FORM: tuple[tuple[Callable[[str], bool], tuple[Kind, ...]], ...] = (
     (lambda v: v.startswith(("http://", "https://")), (Kind.URL, Kind.PAGE)),
     (lambda v: bool(_HEX.fullmatch(v)) and len(v) == 64, (Kind.PICTURE, Kind.CHECKPOINT)),
@@ -77,16 +77,16 @@ _BY_FORM: tuple[tuple[Callable[[str], bool], tuple[Kind, ...]], ...] = (
 
 
 def understand(warehouse: Warehouse, text: str, kind: Kind | None = None, *, files: bool = True) -> Question:
-    """What a person means: the kind that was named, or else the first that knows the value.
+    """What a person means: the kind that was named, or else the first whose table has the value.
 
-    A file is a picture or a prompt, a folder a checkpoint; RECIPE/BENCHMARK/METRIC a score; all that no id fits is a domain
-    or a text.
+    A file is a picture or a prompt, a folder a checkpoint; RECIPE/BENCHMARK/METRIC a score; anything that is no known
+    id is a domain or a text.
 
     Args:
         files: whether the name of a file or folder of this machine means that file.
 
     Raises:
-        UsageError: nothing is asked; a file is neither a picture nor a prompt; a folder has no checkpoint.
+        UsageError: nothing is named; a file is neither a picture nor a prompt; a folder has no checkpoint.
     """
     value = text.strip()
     if not value:
@@ -147,8 +147,9 @@ def condition_of(question: Question) -> Iterator[str]:
         case Kind.URL:
             yield from ("url = $v", "final_url = $v")
         case Kind.DOMAIN:
-            # Host by host, as a condition on one column is looked at before others are read; and the cheap half of it first.
-            # No row twice: a row's id takes longer to read than its hosts, and most pages show pictures of their own domain.
+            # Host by host, as DuckDB tests a condition on one column before it reads others; and the cheap half of it
+            # first. No row twice, as a row's id takes longer to read than its hosts, and most pages show pictures of
+            # their own domain.
             of_url, of_page, of_final = (
                 f"({host} = $v OR ends_with({host}, '.' || $v))" for host in ("url_host", "page_host", _FINAL_HOST)
             )

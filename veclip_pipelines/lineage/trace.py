@@ -12,7 +12,7 @@ from veclip_pipelines.stages import STAGES, caption_stages
 from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Read beside the stages themselves.
+#: Tables that are read besides the stages themselves.
 _NOTES = ("crawl_drops", "engines", "set_pins", "takedowns", "tombstones", "taints")
 _SHOWN = (
     "sample_id", "crawl_partition", "outcome", "reason", "detail", "url", "final_url", "page_url", "fetched_at", "alt_text_raw",
@@ -25,10 +25,10 @@ def trace(warehouse: Warehouse, question: Question, *, limit: int = 5) -> Trace:
     """Follows a question through all tables.
 
     Args:
-        limit: rows of the crawl that are told one by one.
+        limit: number of rows of the crawl that are shown one by one.
 
     Raises:
-        UsageError: a score that is not named RECIPE/BENCHMARK/METRIC.
+        UsageError: a score is not named RECIPE/BENCHMARK/METRIC.
     """
     found = Trace(question)
     with connect(warehouse, [*STAGES, *_NOTES]) as connection:
@@ -48,7 +48,7 @@ def trace(warehouse: Warehouse, question: Question, *, limit: int = 5) -> Trace:
 
 def _from_rows(ask: Asker, found: Trace, limit: int) -> None:
     value = found.question.value
-    # One condition at a time: of an OR, DuckDB pushes nothing down to the files' bloom filters.
+    # One condition at a time, as DuckDB cannot use the files' bloom filters for an OR.
     conditions = list(condition_of(found.question))
     if found.question.kind is Kind.TEXT:
         conditions += [
@@ -84,7 +84,7 @@ def _from_rows(ask: Asker, found: Trace, limit: int) -> None:
 def _samples(ask: Asker, limit: int) -> list[Row]:
     """The first rows with their captions, fusions and what the training sets have of them."""
     columns = ", ".join(_SHOWN)
-    # The few values themselves: what is joined with a table is not looked up in the files' filters.
+    # The few values themselves, as a join with a table does not use the files' bloom filters.
     first = ask(
         "SELECT sample_id, crawl_partition FROM asked ORDER BY outcome, sample_id, crawl_partition LIMIT $limit",
         limit=limit,
@@ -119,7 +119,7 @@ def _samples(ask: Asker, limit: int) -> list[Row]:
 
 
 def _near(ask: Asker, question: Question) -> list[Row]:
-    """Other pictures of the picture's groups; of one that the crawl has not, those within six bits of its hash."""
+    """Other pictures of the picture's groups; for a picture that is not in the crawl, those within six bits of its hash."""
     members = ask(
         "SELECT DISTINCT image_sha256, phash, distance FROM duplicates WHERE group_id IN "
         "(SELECT group_id FROM duplicates WHERE image_sha256 = $v) AND image_sha256 != $v ORDER BY distance, image_sha256",
@@ -151,7 +151,7 @@ def _from_engines(ask: Asker, found: Trace) -> None:
     ]
     found.partitions = ask(f"{' UNION ALL '.join(made)} ORDER BY ALL", ids=ids)
     found.rows = sum(row["rows"] for row in found.partitions)
-    # A concept caption reaches a set also through the engine that fused it.
+    # A concept caption also reaches a set through the engine that fused it.
     fusing = ask("SELECT DISTINCT engine_id FROM vecap WHERE concept_engine_id IN (SELECT unnest($ids))", ids=ids)
     found.sets = ask(
         "SELECT recipe, set_version FROM set_pins WHERE len(list_filter($ids, lambda engine: contains(mix, engine))) > 0 ORDER BY ALL",

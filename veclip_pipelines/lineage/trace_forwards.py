@@ -1,4 +1,4 @@
-"""What a trace is, and its way forwards: sets, checkpoints, scores, takedowns, and how often a sample was shown."""
+"""What a trace consists of, and its forward part: sets, checkpoints, scores, takedowns, how often a sample was shown."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from typing import Any
 from veclip_pipelines.lineage.questions import Question
 from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.query import Asker
-from veclip_pipelines.training.exposures import times_shown
+from veclip_pipelines.training.exposure import times_shown
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Trace:
-    """What the tables know of a question.
+    """What the tables know about a question.
 
     Attributes:
-        rows: of the crawl that it is about, kept or not; ``samples`` has the first of them with all that was made of them.
-        near: other pictures that are the same or nearly, as asset duplicates found them.
+        rows: rows of the crawl that it is about, kept or not; ``samples`` has the first of them with everything made
+            from them.
+        near: other pictures that are the same or nearly so, as found by the asset duplicates.
         partitions: crawl partitions with their drop and the rows in question.
         engines: those that made a text in question, with model, revision, prompt and decoding.
         sets: training sets that took any of the rows, with how many.
-        checkpoints, scores: what was trained on those sets, and scored; of each checkpoint the samples that were taken down since.
-        takedowns: those that ask for it or took any of it out.
+        checkpoints, scores: what was trained on those sets, and scored; for each checkpoint the number of its samples
+            that have been taken down.
+        takedowns: those that name it or removed any of it.
     """
 
     question: Question
@@ -74,7 +76,7 @@ def forwards(ask: Asker, found: Trace) -> None:
 
 
 def add_takedowns(ask: Asker, found: Trace) -> None:
-    """Takedowns of what is asked about, and what the checkpoints were trained on of what is gone by now."""
+    """Takedowns of what the question is about, and removed samples that the checkpoints were trained on."""
     found.takedowns = ask(
         "SELECT takedown_id, any_value(requested_by) AS requested_by, any_value(requested_at) AS requested_at, any_value(reason) AS reason "
         "FROM takedowns WHERE (kind <> 'near' AND value = $v) OR takedown_id IN (SELECT takedown_id FROM tombstones "
@@ -96,12 +98,12 @@ def add_takedowns(ask: Asker, found: Trace) -> None:
 
 
 def names_of(sets: Sequence[Row]) -> list[str]:
-    """Recipes that are alike have sets of one version: a set is named by both."""
+    """Similar recipes can have sets of the same version, so a set is identified by both."""
     return [f"{row['recipe']}@{row['set_version']}" for row in sets]
 
 
 def add_exposures(found: Trace) -> None:
-    """How often each checkpoint was to see each of the samples, and saw it."""
+    """How often each checkpoint should have seen each of the samples, and did."""
     for checkpoint in found.checkpoints:
         taken: list[Mapping[str, Any]] = [
             item

@@ -1,4 +1,4 @@
-"""A trace as a tree: what was asked at the root, where it came from, where it went. Rendered by the terminal and by the page."""
+"""A trace as a tree: the question at the root, then where it came from and where it went. The terminal and the page render it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SHORT = 12
 
 @dataclass(frozen=True)
 class Branch:
-    """A line of the tree, and what hangs on it.
+    """A line of the tree, and its branches.
 
     Attributes:
-        text: may hold strangers' words: escape it.
+        text: may contain strangers' words: escape it.
         picture: SHA-256 of a picture to show beside it.
     """
 
@@ -30,7 +30,7 @@ class Branch:
 
 
 def tree_of(found: Trace) -> Branch:
-    """All of a trace as one tree."""
+    """A whole trace as one tree."""
     return Branch(
         f"{found.question.kind.value} {found.question.value}",
         tuple(

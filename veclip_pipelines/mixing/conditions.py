@@ -1,4 +1,4 @@
-"""Conditions and filters as SQL over raw_crawl (alias r). What is compared comes from a recipe and is always a parameter."""
+"""Conditions and filters as SQL over raw_crawl (alias r). Values to compare with come from a recipe and are always parameters."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Clause:
 
 
 def score_sql(column: str) -> tuple[str, str]:
-    """A number that came with the drop, among its other columns, and the path that is its parameter; NULL where there is none."""
+    """SQL for a number among the drop's other columns, and the path that is its parameter; NULL where there is none."""
     return "TRY_CAST(json_extract_string(r.extra, ?) AS DOUBLE)", f'$."{column.replace(chr(34), "")}"'
 
 
 def clauses_of(condition: Condition, prefix: str = "") -> Iterator[Clause]:
-    """The tests that a condition stands for, each with the reason code ``prefix`` + what was not met."""
+    """The tests that a condition stands for, each with the reason code: ``prefix`` and what was not met."""
     words = "len(string_split_regex(trim(r.alt_text), '\\s+'))"
     aspect = "greatest(r.width, r.height)::DOUBLE / least(r.width, r.height)"
     if condition.languages:
@@ -69,7 +69,7 @@ def filter_clauses(filters: Filters, least_score: float | None) -> list[Clause]:
 
 
 def all_of(clauses: list[Clause]) -> tuple[str, list[object]]:
-    """One SQL expression that is true where all tests are met, and false where one is not or cannot be told."""
+    """One SQL expression that is true where all tests are met, and false where one is not met or cannot be evaluated."""
     if not clauses:
         return "true", []
     sql = " AND ".join(f"coalesce({clause.sql}, false)" for clause in clauses)

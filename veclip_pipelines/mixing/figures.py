@@ -1,4 +1,4 @@
-"""What a training set is like: rows by part and reason, and by source of text its length, its vocabulary, its share."""
+"""Figures of a training set: rows by part and reason; for each source of texts their length, vocabulary and share."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _text_figures(tokenizer: object, source: str, texts: Sequence[str], context_
 def write_figures(
     warehouse: Warehouse, made: TrainingSet, figures: Sequence[Figure], *, properties: Mapping[str, str]
 ) -> None:
-    """Writes the figures of a set; the same again change nothing."""
+    """Writes the figures of a set; writing the same again changes nothing."""
     partition = {"recipe": made.recipe, "set_version": made.set_version}
     expected = partition_files(warehouse.open(SET_FIGURES), partition)
     rows = table_of(
@@ -107,7 +107,7 @@ def write_figures(
 
 
 def figures_table(figures: Sequence[Figure]) -> str:
-    """The figures as a Markdown table: one row for what is counted, one column for each of what."""
+    """The figures as a Markdown table: a row for each figure, a column for each thing that it is of."""
     columns = list(dict.fromkeys(item.of for item in figures))
     lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     for name in dict.fromkeys(item.figure for item in figures):

@@ -16,7 +16,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of a benchmark's pictures the set has: with the very bytes, and nearly (the exact ones among them)."""
+    """How many of a benchmark's pictures the set has: with exactly the same bytes, and near copies (which include the exact ones)."""
 
     exact: int
     near: int
@@ -29,7 +29,7 @@ def benchmark_overlap(
 
     Args:
         sha256, phash: of each of the benchmark's pictures.
-        distance: hashes that differ in at most so many of 64 bits are near.
+        distance: the most bits, of 64, in which the hashes of near copies differ.
     """
     with pinned_connection(warehouse, recipe, set_version, ["raw_crawl"], also=["training_sets"]) as connection:
         connection.register("asked", pa.table({"sha256": list(sha256), "phash": list(phash)}))

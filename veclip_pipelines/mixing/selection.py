@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from veclip_pipelines.media.uids import read_uids
 from veclip_pipelines.mixing.conditions import all_of, clauses_of, filter_clauses, first_fault, score_sql
+from veclip_pipelines.mixing.mix import ResolvedPart, ResolvedText
 from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
 from veclip_pipelines.stages import stage_of_source
 from veclip_pipelines.tables.query import Asker
-
-if TYPE_CHECKING:
-    from veclip_pipelines.mixing.training_set import ResolvedPart, ResolvedText
 
 #: A sample's uid in DataComp: a column of its own, or its key.
 _UID = "coalesce(json_extract_string(r.extra, '$.uid'), r.source_key)"
 
 
 def select_rows(connection: duckdb.DuckDBPyConnection, parts: Sequence[ResolvedPart]) -> duckdb.DuckDBPyRelation:
-    """Every kept sample of the parts' crawl partitions once, by sample_id, with its texts or with why it is left out.
+    """Every kept sample of the parts' crawl partitions once, by sample_id, with its texts or with the reason why it is left out.
 
     Args:
         connection: with views raw_crawl, concept_captions, vecap and duplicates.
@@ -32,7 +29,7 @@ def select_rows(connection: duckdb.DuckDBPyConnection, parts: Sequence[ResolvedP
         sql, values = _part_query(connection, place, part)
         queries.append(sql)
         parameters += values
-    # A sample that several parts have goes to the first that takes it.
+    # A sample that is in several parts goes to the first that takes it.
     once = "row_number() OVER (PARTITION BY sample_id ORDER BY reason IS NOT NULL, place, crawl_partition) = 1"
     sql = (
         "SELECT sample_id, image_sha256, crawl_partition, "  # noqa: S608 - table and column names are ours, all else parameters
@@ -92,13 +89,13 @@ def _part_query(connection: duckdb.DuckDBPyConnection, place: int, part: Resolve
 
 
 def _of_another(key: str) -> str:
-    """SQL for the text of the next row in an order that says nothing; the last has the first's."""
+    """SQL for the text of the next row in an arbitrary order; the last row gets the first one's."""
     order = f"(ORDER BY md5({key}), crawl_partition ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"
     return f"coalesce(lead(text) OVER {order}, first_value(text) OVER {order})"
 
 
 def _text_item(number: int, text: ResolvedText, partitions: list[str]) -> tuple[str, list[object], str, list[object]]:
-    """A text as an item of the list, and the join that brings it."""
+    """A text as an item of the list, and the join that it needs."""
     join = ""
     join_values: list[object] = []
     values: list[object] = []
@@ -127,7 +124,8 @@ def _text_item(number: int, text: ResolvedText, partitions: list[str]) -> tuple[
 
 
 def _least_score(connection: duckdb.DuckDBPyConnection, part: ResolvedPart) -> float | None:
-    """The score from which a part's samples are kept: as the recipe says, or so that the best share of those with a score is."""
+    """The score from which a part's samples are kept: as given in the recipe, or such that the best share of the samples with a
+    score is kept."""
     score = part.filters.score
     if score is None or score.at_least is not None:
         return None if score is None else score.at_least

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from veclip_pipelines import stages
-from veclip_pipelines.config.recipe import Condition, Filters, Part, Recipe, TextSourceName
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.uids import uids_version
+from veclip_pipelines.mixing.mix import Mix, ResolvedText
 from veclip_pipelines.mixing.selection import select_rows
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
 from veclip_pipelines.schemas.shared_columns import KEPT
@@ -30,57 +27,6 @@ CODE_VERSION = stages.TRAINING_SETS.code_version
 _ROWS = 50_000
 
 
-class ResolvedText(BaseModel):
-    """A recipe's text with the engine_id behind its profile's name; None for AltText and captions of the drop."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: TextSourceName
-    probability: float
-    engine_id: str | None = None
-    profile: str | None = None
-    column: str | None = None
-    when: Condition | None = None
-    shuffled: bool = False
-
-
-class ResolvedPart(BaseModel):
-    """A recipe's part as it is carried out: crawl partitions by name, engines by id.
-
-    Attributes:
-        uids: file of the list, absolute.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    crawl_partitions: tuple[str, ...]
-    texts: tuple[ResolvedText, ...]
-    filters: Filters
-    uids: str | None
-    weight: float
-
-
-@dataclass(frozen=True)
-class Mix:
-    """All parts of a recipe, resolved; the first that takes a sample has it."""
-
-    recipe: str
-    parts: tuple[ResolvedPart, ...]
-
-    def as_json(self) -> str:
-        return json.dumps([part.model_dump(mode="json") for part in self.parts], sort_keys=True)
-
-    @classmethod
-    def from_json(cls, recipe: str, text: str) -> Mix:
-        return cls(recipe, tuple(ResolvedPart.model_validate(part) for part in json.loads(text)))
-
-    def engines(self, source: TextSourceName) -> dict[str, str]:
-        """Profile of each engine_id that a text of some source is made by."""
-        found = (text for part in self.parts for text in part.texts if text.source == source and text.engine_id)
-        return {str(text.engine_id): str(text.profile) for text in found}
-
-
 @dataclass(frozen=True)
 class TrainingSet:
     """What was made: its version, its rows and the commit that holds them."""
@@ -93,63 +39,14 @@ class TrainingSet:
     changed: bool
 
 
-def resolve_mix(
-    warehouse: Warehouse, recipe: Recipe, texts: Mapping[str, Sequence[ResolvedText]], home: Path | None = None
-) -> Mix:
-    """A recipe with the crawl partitions that are there now.
-
-    Args:
-        texts: of each part, by name.
-        home: where a relative path of a list of uids begins.
-
-    Raises:
-        VeclipError: a part names a partition that is not materialised, or there is none at all.
-    """
-    rows = read_rows(
-        warehouse, "SELECT DISTINCT crawl_partition AS key FROM raw_crawl ORDER BY 1", tables=["raw_crawl"]
-    )
-    present = [row["key"] for row in rows]
-    if not present:
-        raise VeclipError(
-            f"recipe {recipe.name!r}: no crawl partition is materialised yet. Materialise raw_crawl first."
-        )
-    parts = recipe.parts()
-    named = {key for part in parts.values() if part.crawl_partitions != "all" for key in part.crawl_partitions}
-    if missing := named - set(present):
-        raise VeclipError(
-            f"recipe {recipe.name!r} takes crawl partitions that are not materialised: {', '.join(sorted(missing))}"
-        )
-    elsewhere = {key for dataset in recipe.datasets for key in dataset.crawl_partitions}
-    return Mix(
-        recipe.name,
-        tuple(
-            ResolvedPart(
-                name=name,
-                crawl_partitions=_partitions(part, present, elsewhere),
-                texts=tuple(texts[name]),
-                filters=part.filters,
-                uids=str((home or Path()) / part.uids) if part.uids else None,
-                weight=part.weight,
-            )
-            for name, part in parts.items()
-        ),
-    )
-
-
-def _partitions(part: Part, present: Sequence[str], elsewhere: set[str]) -> tuple[str, ...]:
-    if part.crawl_partitions == "all":
-        return tuple(key for key in present if key not in elsewhere)
-    return tuple(sorted(part.crawl_partitions))
-
-
 def input_versions(warehouse: Warehouse, mix: Mix, contents: Contents | None = None) -> dict[str, str]:
     """The version of everything that a training set is made from: its own version is the hash of this.
 
     Args:
-        contents: of all its crawl partitions, where they were read for others already.
+        contents: of all its crawl partitions, if they have been read already.
 
     Raises:
-        VeclipError: a text is not there for a crawl partition, or near duplicates were not looked for.
+        VeclipError: a crawl partition lacks a text, or near duplicates were not searched for.
     """
     versions = {"mix": hashlib.sha256(mix.as_json().encode()).hexdigest(), "code": CODE_VERSION}
     contents = contents or Contents.of_partitions(
@@ -186,7 +83,7 @@ def _caption_version(contents: Contents, recipe: str, key: str, text: ResolvedTe
 
 
 def pins_of(warehouse: Warehouse, mix: Mix) -> dict[str, TablePin]:
-    """The data files that hold a mix's inputs now."""
+    """The data files that hold a mix's inputs at present."""
     partitions = {key for part in mix.parts for key in part.crawl_partitions}
 
     def captions(engines: Mapping[str, str]) -> list[dict[str, str]]:
@@ -234,10 +131,10 @@ def make_training_set(
 
 
 def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> str:
-    """Makes a set again from the files that it pins, into a Parquet file of its own.
+    """Rebuilds a set from the files that it pins, into a Parquet file of its own.
 
     Returns:
-        SHA-256 of the file: that of the set's own data file, where nothing has changed.
+        SHA-256 of the file: the same as that of the set's own data file, unless something has changed.
 
     Raises:
         VeclipError: there is no such set, or pinned files are gone.
@@ -251,7 +148,7 @@ def rebuild(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> 
 
 
 def rebuild_content(warehouse: Warehouse, recipe: str, set_version: str, folder: Path) -> str:
-    """The content_version of a set that is made again from its pins, in a folder of its own. Errors as :func:`rebuild`."""
+    """The content_version of a set that is rebuilt from its pins, in a folder of its own. Errors as :func:`rebuild`."""
     scratch, partition = Warehouse.at(str(folder)), {"recipe": recipe, "set_version": set_version}
     made = _made_again(warehouse, recipe, set_version, scratch)
     replace_partition(scratch, TRAINING_SETS, partition, [made], expected=frozenset(), properties={})

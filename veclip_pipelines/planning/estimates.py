@@ -1,4 +1,4 @@
-"""What a backfill will take: rows, hours and storage, by the rates that were measured here so far."""
+"""What a backfill will take: rows, hours and storage, by the rates measured here so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEWEST = 20
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one asset: rows a second over its newest materialisations, bytes a row, and the share of rows that it keeps."""
+    """Rates of one asset: rows per second over its newest materialisations, bytes per row, and the share of rows that it keeps."""
 
     rows_per_second: float
     bytes_per_row: float
@@ -26,7 +26,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one asset of a backfill comes to. None: not known before it has run once."""
+    """The estimate for one asset of a backfill. None: unknown until it has run once."""
 
     asset: str
     partitions: int
@@ -37,9 +37,9 @@ class Estimate:
 
 
 def measured_rate(warehouse: Warehouse, asset: str) -> Rate | None:
-    """The rate of an asset, None where it was never materialised. A materialisation that changed nothing does not count."""
+    """The rate of an asset, None if it was never materialised. A materialisation that changed nothing does not count."""
     made = [one for one in materialisations(warehouse, assets=[asset]) if one.rows_in > 0 and one.seconds > 0]
-    # Of equal contents the first: the others were found done.
+    # Of equal contents only the first counts: the others were already done.
     worked = list({(one.partition, one.data_version): one for one in made}.values())
     newest = sorted(worked, key=lambda one: made.index(one))[:_NEWEST]
     if not newest:
@@ -64,7 +64,7 @@ def estimate(
     partitions: Mapping[str, Sequence[str]],
     entries: Mapping[str, int | None],
 ) -> list[Estimate]:
-    """What a backfill comes to, asset by asset.
+    """The estimate for a backfill, asset by asset.
 
     Args:
         order: assets, upstream first.
@@ -82,6 +82,6 @@ def estimate(
             hours = rows / rate.rows_per_second / 3600 if rate and rows is not None else None
             size = rows * rate.bytes_per_row / 1e9 if rate and rows is not None else None
             found.append(Estimate(asset, len(keys), rows, hours, size, rate.materialisations if rate else 0))
-        # What is downstream sees only the rows that this one keeps.
+        # Downstream assets get only the rows that this one keeps.
         kept *= rate.kept_share if rate and asset == "raw_crawl" else 1.0
     return found

@@ -1,6 +1,6 @@
 """What each asset's partition is made from now, by version.
 
-Compared with the provenance table this decides what is stale; a materialisation writes down the same. Engines are named by
+Comparing this with the provenance table decides what is stale; a materialisation records the same. Engines are named by
 engine_id, so that a changed prompt, model or decoding is a changed input.
 """
 
@@ -23,7 +23,8 @@ from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.evaluation import scoring
 from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
-from veclip_pipelines.mixing.training_set import Mix, ResolvedText, input_versions, resolve_mix
+from veclip_pipelines.mixing.mix import Mix, ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import input_versions
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL
 from veclip_pipelines.stages import Stage, version_of
 from veclip_pipelines.tables.contents import Contents
@@ -46,13 +47,13 @@ def _engine(settings: Settings, profile: str, purpose: Purpose) -> EngineSpec:
 
 
 def raw_crawl_inputs(settings: Settings, drop: RegisteredDrop) -> dict[str, str]:
-    """The drop as it is now; for one that is pinned, as it was: what its folder holds since is not taken in."""
+    """The drop as it is now, or, if it is pinned, as it was: later changes to its folder are not taken in."""
     fingerprint = drop.fingerprint if drop.state == "pinned" else drop_fingerprint(drop.uri)
     return _crawl_inputs(crawl_policy(settings), fingerprint)
 
 
 def crawl_of(settings: Settings, warehouse: Warehouse, drop: RegisteredDrop) -> Crawl:
-    """All that indexing a partition's drop needs. Raises UsageError where its folder is no drop any more."""
+    """Everything that indexing a partition's drop depends on. Raises UsageError if its folder is no longer a drop."""
     policy = crawl_policy(settings)
     nsfw = nsfw_engine() if policy.nsfw else ""
     return Crawl(warehouse, drop.crawl_partition, inspect_drop(drop.uri), settings.shards, policy, nsfw)
@@ -63,7 +64,7 @@ def _crawl_inputs(policy: CrawlPolicy, fingerprint: str) -> dict[str, str]:
 
 
 def stage_inputs(recorded: Recorded, stage: Stage, partition: str) -> dict[str, str]:
-    """What a stage without an engine, a drop or a recipe of its own is made from: its code, and what its upstream stages made last.
+    """The inputs of a stage without an engine, drop or recipe of its own: its code, and what its upstream stages last made.
 
     Args:
         recorded: of this partition.
@@ -84,7 +85,7 @@ def concept_inputs(contents: Contents, partition: str, engine: EngineSpec) -> di
 
 
 def fused_concepts(settings: Settings, engine: EngineSpec, concept_profile: str) -> EngineSpec | None:
-    """The engine whose concept captions a fusion engine fuses; none where it sees the picture itself, or VeCap came fused."""
+    """The engine whose concept captions a fusion engine fuses; none if it sees the picture itself, or if VeCap is imported."""
     return None if fuses_alone(engine.profile) else concept_engine(settings, concept_profile)
 
 
@@ -126,7 +127,7 @@ class RecipeInputs:
 def training_set_inputs(
     settings: Settings, warehouse: Warehouse, recipe_name: str, contents: Contents | None = None
 ) -> RecipeInputs:
-    """Raises VeclipError where the recipe cannot be resolved, or a text of its is not there; contents as input_versions has them."""
+    """Raises VeclipError if the recipe cannot be resolved or one of its texts is missing; contents as in input_versions."""
     recipe = recipe_catalogue(settings).load(recipe_name)
     profiles = profile_catalogue(settings)
 
@@ -158,7 +159,7 @@ def checkpoint_inputs(inputs: RecipeInputs) -> dict[str, str]:
 
 
 def score_inputs(settings: Settings, warehouse: Warehouse, inputs: RecipeInputs) -> dict[str, str]:
-    """Raises VeclipError where the recipe's checkpoint, as it would be trained now, is not there."""
+    """Raises VeclipError if the recipe's checkpoint, as it would be trained now, is missing."""
     if find_checkpoint(warehouse, inputs.checkpoint_id) is None:
         raise VeclipError(
             f"recipe {inputs.recipe.name!r} has no checkpoint for its training set as it is now: materialise checkpoints first."

@@ -1,7 +1,7 @@
-"""A crawl partition's earlier contents: back to one of them, or out of use. Each table changes in one commit.
+"""A crawl partition's earlier contents: rolling back to one of them, and retiring the partition. Each table changes in one commit.
 
-Files of earlier contents stay until they are vacuumed; the provenance table says which file held what. A run
-that is killed in between is finished by running it again: both say what each table must hold, not what to change.
+Files of earlier contents stay until they are vacuumed; the provenance table records which file held what. A run
+that is killed in between is finished by running it again: both state what each table must hold, not what to change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class PutBack:
-    """A table's part of the partition that was put back, and the run that had made it."""
+    """A table's part of the partition that was restored, and the run that had made it."""
 
     asset: str
     of_run: str
@@ -44,11 +44,11 @@ def earlier_contents(warehouse: Warehouse, crawl_partition: str) -> list[Provena
 def roll_back(warehouse: Warehouse, crawl_partition: str, to_run: str | None, *, run_id: str, by: str) -> list[PutBack]:
     """Puts a partition back to an earlier content of raw_crawl, and its captions to those that were made of that content.
 
-    The drop is pinned: what its folder holds now is not taken in again before somebody registers it anew.
+    The drop is pinned: the present content of its folder is not taken in until somebody registers it again.
 
     Args:
-        to_run: the run that made the content that is wanted; None: the content before the present one, or for a partition
-            that is pinned already what it is pinned to: so a run that was killed half way is finished.
+        to_run: the run that made the wanted content; None: the content before the present one, or, for a partition
+            that is already pinned, the one that it is pinned to, so that a run that was killed half way is finished.
 
     Raises:
         UsageError: there is no such content, or its files were vacuumed.
@@ -61,13 +61,13 @@ def roll_back(warehouse: Warehouse, crawl_partition: str, to_run: str | None, *,
         _check_files(warehouse, part)
     pinned = target.inputs["drop"]
     if drop.state != "pinned" or drop.fingerprint != pinned:
-        # Before any table: from now on no sensor and no materialisation brings the newer content back.
+        # Before any table, so that no sensor and no materialisation brings the newer content back.
         set_state(warehouse, drop, "pinned", fingerprint=pinned, by=by, run_id=run_id)
     return [_put_back(warehouse, part, run_id, by) for part in parts]
 
 
 def retire(warehouse: Warehouse, crawl_partition: str, *, run_id: str, by: str) -> dict[str, int]:
-    """Takes a partition out of use; the number of files that each table gave up. A retired one may be retired again.
+    """Retires a partition; returns the number of files that each table gave up. A retired one may be retired again.
 
     Raises:
         UsageError: no drop is registered under that key.
@@ -90,7 +90,7 @@ def retire(warehouse: Warehouse, crawl_partition: str, *, run_id: str, by: str) 
 
 
 def _note_retirement(warehouse: Warehouse, spec: TableSpec, crawl_partition: str, run_id: str, by: str) -> None:
-    """Without it a drop that is brought back unchanged would count as materialised already."""
+    """Without this row, a drop that is brought back unchanged would count as already materialised."""
     record(
         warehouse,
         Provenance(
@@ -130,7 +130,7 @@ def _target(warehouse: Warehouse, drop: RegisteredDrop, to_run: str | None) -> P
 
 
 def _captions_of(warehouse: Warehouse, crawl_partition: str, raw_version: str) -> list[Provenance]:
-    """For each engine the newest captions that were made of that content of raw_crawl."""
+    """For each engine, the newest captions that were made from that content of raw_crawl."""
     found: dict[tuple[str, str | None], Provenance] = {}
     for stage in caption_stages():
         for one in _provenance(warehouse, stage.table, crawl_partition):
@@ -165,7 +165,7 @@ def _put_back(warehouse: Warehouse, earlier: Provenance, run_id: str, by: str) -
 
 
 def _check_files(warehouse: Warehouse, earlier: Provenance) -> None:
-    """Raises UsageError where the data files that a materialisation's rows are in are not kept any more."""
+    """Raises UsageError if the data files with a materialisation's rows no longer exist."""
     spec = STAGES[earlier.asset].table
     gone = [
         file.path

@@ -1,4 +1,4 @@
-"""What is stale: what was made from other versions than those of now. The provenance table decides, by the inputs of each asset."""
+"""What is stale: what was made from versions other than the present ones. The provenance table decides, by the inputs of each asset."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,13 +47,13 @@ class Stale:
 
 @dataclass(frozen=True)
 class Staleness:
-    """Compares what is there with what would be made now."""
+    """Compares what exists with what would be made now."""
 
     settings: Settings
     warehouse: Warehouse
 
     def captions(self, partition: str, concept_profile: str, fusion_profile: str) -> list[str]:
-        """As :meth:`captions_of`, of one partition."""
+        """Like :meth:`captions_of`, for one partition."""
         return self.captions_of([partition], concept_profile, fusion_profile)[partition]
 
     def captions_of(
@@ -104,19 +104,19 @@ class Staleness:
         return _stale_of(Recorded.of(self.warehouse, [recipe]), RECIPE, recipe, own)
 
     def raw_crawl(self, partition: str) -> bool:
-        """Whether a partition's drop or the code that indexes it changed since."""
+        """Whether a partition's drop, or the code that indexes it, has changed since it was indexed."""
         inputs = raw_crawl_inputs(self.settings, registered_drop(self.warehouse, partition))
         return not is_current(self.warehouse, "raw_crawl", partition, inputs)
 
     def duplicates(self) -> bool:
-        """Whether a crawl partition changed since duplicates were looked for."""
+        """Whether a crawl partition has changed since duplicates were last found."""
         distance = crawl_policy(self.settings).near_duplicate_distance
         return not is_current(self.warehouse, "duplicates", "all", duplicates_inputs(self.warehouse, distance))
 
     def of_what_was_made(self) -> list[Stale]:
-        """All that was made once and is stale now, captions by the profiles that made the newest.
+        """Everything that was once made and is stale now; captions by the profiles that made the newest ones.
 
-        What cannot be compared, as its profile, recipe or model is gone, is left out: nobody could make it anew.
+        What cannot be compared, as its profile, recipe or model is gone, is left out: it could not be remade.
         """
         made = self._made()
         registered = {drop.crawl_partition for drop in list_drops(self.warehouse)}
@@ -144,7 +144,7 @@ class Staleness:
         return [one for one in found if one.assets]
 
     def _made(self) -> dict[tuple[str, str], str]:
-        """Asset and partition of all that was materialised; of captions the profile of the newest engine."""
+        """Asset and partition of everything that was materialised; for captions with the profile of the newest engine."""
         engines = read_rows(self.warehouse, "SELECT engine_id, profile FROM engines", tables=["engines"])
         profiles = {row["engine_id"]: row["profile"] for row in engines}
         newest = materialisations(self.warehouse, newest="partition")
@@ -157,7 +157,7 @@ def _stale_of(
     """The first stage of a partition that is stale, and all that follow it.
 
     Args:
-        keyed_by: which stages. own: what a stage is made from now, where that is more than what its upstream stages made.
+        keyed_by: which stages. own: what a stage is made from now, if that is more than what its upstream stages made.
     """
     order = stages_of(keyed_by)
     for place, stage in enumerate(order):
@@ -165,7 +165,7 @@ def _stale_of(
             inputs = own[stage.name](partition) if stage.name in own else stage_inputs(recorded, stage, partition)
             current = recorded.is_current(stage.name, partition, inputs)
         except VeclipError:
-            # What it is made from is not there yet: that is found out when it runs, and said there.
+            # Its inputs are not there yet: that is found and reported when it runs.
             current = False
         if not current:
             return [stage.name for stage in order[place:]]

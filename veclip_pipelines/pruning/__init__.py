@@ -1,1 +1,4 @@
-"""What is kept for ever unless somebody takes it away: earlier contents, scratch of runs that were killed, Dagster's old runs."""
+"""Removing what is kept for ever otherwise: earlier contents of tables, scratch files of killed runs, tars nothing points into.
+
+Here: files that nothing needs any more. Not here: what must go although it is needed, which is a takedown.
+"""

@@ -1,4 +1,4 @@
-"""Files that nothing needs any more, or that were kept for as long as was stated: found first, removed when asked."""
+"""Files that nothing needs any more, or whose stated time has passed: first found, then removed on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from veclip_pipelines.audit.audit_files import orphan_tars
+from veclip_pipelines.audit.file_checks import orphan_tars
 from veclip_pipelines.captioning.plan import FOLDER as PLANS
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.media.storage import SCRATCH, files_under, is_there, remove, scratch_in, size_of
@@ -28,9 +28,9 @@ class Retention:
     """For how long things are kept.
 
     Attributes:
-        runs_days: Dagster's record of a run, from its launch. The newest of each partition stays for ever.
-        earlier_days: contents that others have replaced, from then on: what a crawl partition can be rolled back to.
-        scratch_hours: what nothing names: a run that is at work may be about to.
+        runs_days: Dagster's record of a run, from its launch. The newest of each partition stays forever.
+        earlier_days: contents that were replaced, counted from then: what a crawl partition can be rolled back to.
+        scratch_hours: files that nothing names, as a run that is at work may be about to name them.
     """
 
     runs_days: float = 90.0
@@ -58,7 +58,7 @@ class Prunable:
 def prunable_files(
     warehouse: Warehouse, settings: Settings, retention: Retention, now: datetime | None = None
 ) -> list[Prunable]:
-    """All files that may go. What a training set pins is never among them, nor what a takedown holds until its own time."""
+    """All files that may be removed. What a training set pins is never among them, nor what a takedown keeps until its own time."""
     moment = now or datetime.now(UTC)
     scratch = moment - timedelta(hours=retention.scratch_hours)
     held = _held(warehouse)
@@ -104,9 +104,9 @@ def _data_files(
 
 
 def _replaced(warehouse: Warehouse, spec: TableSpec) -> dict[str, datetime]:
-    """When a later content took the place of the one that a file was of, by path; of one that was never noted nothing is known."""
+    """When a later content replaced the one that a file belonged to, by path; files that were never recorded are missing."""
     found: dict[str, datetime] = {}
-    # The newest first: what came last of a partition's engine took the place of what is seen next.
+    # The newest first: each content of a partition's engine replaced the one that follows in this order.
     replaced: dict[tuple[str, str | None], datetime] = {}
     retired: dict[str, datetime] = {}
     for one in materialisations(warehouse, assets=[spec.name], files=True):
@@ -134,7 +134,7 @@ def _staging(
     names: tuple[str, ...] = (),
     folders: tuple[str, ...] = (),
 ) -> Iterator[Prunable]:
-    """Files under a place, older than a time, that end or begin like scratch, or lie in a folder for it."""
+    """Files under a place, older than a time, with the prefix, suffix or folder of scratch files."""
     for file in files_under(root):
         *above, last = file.path.split("/")
         if not (last.endswith(endings) or (names and last.startswith(names)) or set(folders) & set(above)):
@@ -153,12 +153,12 @@ def _unfinished(places: Sequence[Path], before: datetime) -> Iterator[Prunable]:
 
 
 def _trainings(checkpoints: Path, scratch: datetime, unfinished: datetime) -> Iterator[Prunable]:
-    """States of trainings that ended, or that nobody has gone on with."""
+    """States of trainings that have ended or have been abandoned."""
     for folder in sorted(checkpoints.glob(".training-*")):
         changed = max((path.stat().st_mtime for path in folder.rglob("*")), default=folder.stat().st_mtime)
         ended = (checkpoints / folder.name.removeprefix(".training-") / "model.safetensors").is_file()
         if changed < (scratch if ended else unfinished).timestamp():
-            why = "state of a training that has ended" if ended else "state of a training that nobody went on with"
+            why = "state of a training that has ended" if ended else "state of an abandoned training"
             yield Prunable("staging", str(folder), _size(str(folder)), why)
 
 

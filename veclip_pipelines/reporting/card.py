@@ -1,6 +1,6 @@
 """The data card of a training set, with the checkpoints that were trained on it: counted from the tables as the set pins them.
 
-What it tells follows the headings of data sheets (Gebru et al. 2018): where the samples come from, what was left out and why, who
+It follows the headings of data sheets (Gebru et al. 2018): where the samples come from, what was left out and why, who
 or what wrote the texts, what was done with it since.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from veclip_pipelines.lineage.graph import Graph, Subject, lineage_graph
-from veclip_pipelines.mixing.training_set import Mix, ResolvedPart
+from veclip_pipelines.mixing.mix import Mix, ResolvedPart
 from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.stages import CRAWL_PARTITION, caption_stages, names_of
 from veclip_pipelines.tables.pins import SetPins, connect_pinned, read_pins
@@ -25,13 +25,13 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 Row = dict[str, Any]
 SHOWN = 20
-#: A drop's other columns that tell a licence, by the names that data sets use.
+#: Names that data sets use for a column with the licence.
 LICENCE_COLUMNS = ("license", "licence", "license_url", "rights", "usage_rights", "copyright")
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a training set.
+    """What is known about a training set.
 
     Attributes:
         parts: of the recipe, as they were resolved: texts with probability and engine, filters, weight.
@@ -42,7 +42,7 @@ class Card:
         sides: pixels of the pictures' shorter side: least, median, most.
         figures: those that were noted when the set was made: lengths, vocabulary, shares.
         samples: some, with their texts and probabilities.
-        taken_down: takedowns that took samples out since. exports: where it was written to.
+        taken_down: takedowns that have removed samples from it. exports: where it was written to.
         tainted: for each checkpoint the samples that were taken down after it was trained.
     """
 
@@ -75,10 +75,11 @@ class Card:
 
 
 def data_card(warehouse: Warehouse, subject: Subject, *, samples: int = 12) -> Card:
-    """Counts it all. Raises VeclipError where the set's pinned files are gone.
+    """Makes the card. Raises VeclipError if the set's pinned files are gone.
 
     Args:
-        samples: how many are shown, the first by sample_id, which is a hash; 0: none, and no text or picture is in the card.
+        samples: how many samples are shown: the first by sample_id, which is a hash; 0: the card has no text and no
+            picture.
     """
     pins = read_pins(warehouse, subject.recipe, subject.set_version)
     graph = lineage_graph(warehouse, subject)
@@ -152,7 +153,7 @@ def _card(ask: Asker, subject: Subject, graph: Graph, pins: SetPins, samples: in
 
 
 def _take(connection: duckdb.DuckDBPyConnection, subject: Subject) -> None:
-    """The set's kept samples with what the crawl knows of each: narrow columns, read once."""
+    """The set's kept samples with what the crawl knows about each: narrow columns, read once."""
     licence = ", ".join(f"json_extract_string(r.extra, '$.{name}')" for name in LICENCE_COLUMNS)
     connection.execute(
         "CREATE TEMP TABLE taken AS SELECT t.sample_id, t.image_sha256, t.crawl_partition, r.language, r.url_host, r.media_type, "  # noqa: S608
@@ -213,7 +214,7 @@ def _guards(ask: Asker, graph: Graph) -> list[Row]:
 
 
 def _guards_before(graph: Graph, told: Collection[str]) -> list[Row]:
-    """Of engines whose captions the set does not take itself, as concept captions that were fused: what their materialisations noted."""
+    """For engines whose captions the set uses only indirectly, such as fused concept captions: what their materialisations recorded."""
     found: dict[str, Row] = {}
     for one in graph.made:
         profile = _profile(graph, one.engine)

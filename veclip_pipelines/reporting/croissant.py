@@ -1,4 +1,4 @@
-"""A training set as Croissant (MLCommons), the metadata format that data set searches read: what it is, its files, its columns.
+"""A training set as Croissant (MLCommons), the metadata format that data set search engines read: a description, the files, the columns.
 
 Source: docs.mlcommons.org/croissant/docs/croissant-spec.html, version 1.0; checked by mlcroissant's own validation.
 """
@@ -23,7 +23,7 @@ _READ = 2**20
 
 
 def croissant(warehouse: Warehouse, card: Card) -> dict[str, Any]:
-    """The set's metadata as JSON-LD. Its data files are named by their place in the warehouse and their SHA-256.
+    """The set's metadata as JSON-LD. Its data files are named by their path in the warehouse and their SHA-256.
 
     Raises:
         VeclipError: mlcroissant is not installed, or finds fault with it.
@@ -66,7 +66,7 @@ def _metadata(mlcroissant: Any, card: Card, objects: Sequence[Any]) -> dict[str,
 
 
 def _field(mlcroissant: Any, file: str, field: pa.Field) -> Any:
-    """A column as Croissant has it; lists are repeated fields, and lists of structs have a field for each member."""
+    """A column in Croissant's terms; lists are repeated fields, and lists of structs have a field for each member."""
     values = field.type.value_type if pa.types.is_list(field.type) else field.type
     extract = {"extract": mlcroissant.Extract(column=field.name)}
     named = {"id": f"{file}/{field.name}", "name": field.name, "description": TRAINING_SETS.descriptions[field.name]}

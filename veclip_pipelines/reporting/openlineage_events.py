@@ -1,4 +1,4 @@
-"""A lineage graph as OpenLineage events, which catalogues such as Marquez and DataHub read: one completed run a materialisation.
+"""A lineage graph as OpenLineage events, which catalogues such as Marquez and DataHub read: one completed run per materialisation.
 
 Source: openlineage.io/docs/spec; the events are built and sent by openlineage-python.
 """
@@ -22,15 +22,15 @@ from veclip_pipelines.tables.warehouse import Warehouse
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent
 
-#: Of jobs; data sets have the place where they are for theirs, as OpenLineage names files and objects.
+#: The namespace of jobs; that of a data set is where it is stored, as OpenLineage names files and objects.
 NAMESPACE = "veclip"
 _PRODUCER = f"urn:veclip-pipelines:{__version__}"
-#: Names a materialisation by the Dagster run, the asset and the partition: sent again it is the same run.
+#: Makes a run id from the Dagster run, the asset and the partition, so that an event sent again is the same run.
 _SPACE = uuid.UUID("6d1f0b2e-7a0f-4f8e-9f0c-2f9a6f6a4a11")
 
 
 def events(warehouse: Warehouse, graph: Graph) -> list[RunEvent]:
-    """One event a materialisation, upstream first. Raises VeclipError where openlineage-python is not installed."""
+    """One event per materialisation, upstream first. Raises VeclipError where openlineage-python is not installed."""
     require("openlineage.client.facet_v2").set_producer(_PRODUCER)
     above: dict[int, list[Made]] = {}
     for left, right in graph.edges:
@@ -39,7 +39,7 @@ def events(warehouse: Warehouse, graph: Graph) -> list[RunEvent]:
 
 
 def send(found: Sequence[RunEvent], target: str) -> None:
-    """Sends events to an HTTP endpoint, or writes them into a file, one a line.
+    """Sends events to an HTTP endpoint, or writes them into a file, one per line.
 
     Raises:
         VeclipError: the endpoint cannot be reached or refuses them, or the file cannot be written.
@@ -58,7 +58,7 @@ def send(found: Sequence[RunEvent], target: str) -> None:
     try:
         for event in found:
             client.emit(event)
-    except Exception as error:  # the transports raise what their libraries raise
+    except Exception as error:  # the transports raise their libraries' own errors
         raise VeclipError(f"OpenLineage events could not be sent to {target}: {error}") from error
 
 
@@ -96,7 +96,7 @@ def _event(warehouse: Warehouse, graph: Graph, one: Made, above: Sequence[Made])
 
 
 def _name(warehouse: Warehouse, one: Made) -> tuple[str, str]:
-    """Namespace and name: of a folder file and its path, of a store the bucket and the path in it."""
+    """Namespace and name: for a folder, file and its path; for a store, the bucket and the path in it."""
     path = "/".join(part for part in (one.asset, one.partition, one.engine) if part)
     if warehouse.is_local:
         return "file", f"{warehouse.root}/{path}"
@@ -105,7 +105,7 @@ def _name(warehouse: Warehouse, one: Made) -> tuple[str, str]:
 
 
 def _uuid(run_id: str) -> str:
-    """Dagster's run ids are UUIDs; what a test or another tool named otherwise becomes one."""
+    """Dagster's run ids are UUIDs; other ids, of tests or other tools, are turned into one."""
     try:
         return str(uuid.UUID(run_id))
     except ValueError:

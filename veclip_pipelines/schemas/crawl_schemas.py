@@ -1,6 +1,6 @@
 """The Delta tables: explicit Arrow schemas, so that a chunk of nulls never becomes a null-typed column.
 
-A step's kept rows and its rejects stand in one table, told apart by ``outcome``, so that one commit holds both.
+A step's kept rows and its rejects are in one table, distinguished by ``outcome``, so that one commit holds both.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ CRAWL_DROPS = table_spec(
         (pa.field("registered_at", TIME, nullable=False), "when it was registered"),
         RUN_ID,
         text_column(
-            "state", "active; pinned: rolled back, and not to be replaced by itself; retired: taken out of use"
+            "state", "active; pinned: rolled back, and not to be replaced automatically; retired: its rows are removed"
         ),
-        text_column("label", "the data set, where its columns tell"),
+        text_column("label", "the data set, if its columns name it"),
     ],
     keys=("crawl_partition", "registered_at"),
 )
@@ -77,9 +77,9 @@ RAW_CRAWL = table_spec(
             pa.field("nsfw_score", pa.float32()),
             "probability that the picture is not safe for work, where it was scored",
         ),
-        (pa.field("captions", pa.list_(_NAMED_TEXT)), "captions that the drop brought along, by their column"),
+        (pa.field("captions", pa.list_(_NAMED_TEXT)), "captions that came with the drop, by their column"),
         text_column("extra", "the drop's other columns, JSON"),
-        text_column("url_host", "host of the url, in small letters: what a domain is looked up by"),
+        text_column("url_host", "host of the url, in lower case, for finding a domain"),
         text_column("page_host", "host of the page_url"),
         *OUTCOME_COLUMNS,
         CRAWL_PARTITION,
@@ -111,7 +111,7 @@ _CAPTION_COLUMNS = [
 
 CONCEPT_CAPTIONS = table_spec(
     "concept_captions",
-    "what an image-text engine says of a picture, without having seen its AltText",
+    "what an image-text engine says about a picture, without having seen its AltText",
     [text_column("image_sha256", "the picture", required=True), *_CAPTION_COLUMNS],
     partition_by=("crawl_partition", "engine_id"),
     keys=("image_sha256",),
@@ -152,7 +152,7 @@ DUPLICATES = table_spec(
     [
         text_column("group_id", "the group's representative: its smallest sample_id", required=True),
         text_column("sample_id", "the member", required=True),
-        text_column("exact_id", "smallest sample_id whose picture has the very same bytes", required=True),
+        text_column("exact_id", "smallest sample_id whose picture has exactly the same bytes", required=True),
         text_column("image_sha256", "the member's picture", required=True),
         text_column("phash", "its perceptual hash", required=True),
         (pa.field("distance", pa.int32(), nullable=False), "bits in which its hash differs from the representative's"),

@@ -1,4 +1,4 @@
-"""The table of Dagster runs that were pruned: what the lineage needs of them when Dagster has forgotten them."""
+"""The table of Dagster runs that were pruned: what the lineage needs to know about them once Dagster has forgotten them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TIME = pa.timestamp("us", tz="UTC")
 
 RUNS = table_spec(
     "runs",
-    "a Dagster run that ended, written down before its record in Dagster was removed",
+    "a Dagster run that ended, recorded before its record in Dagster was removed",
     [
         text_column("run_id", "the Dagster run", required=True),
         text_column("job", "its job", required=True),
@@ -27,7 +27,7 @@ RUNS = table_spec(
         (pa.field("created_at", _TIME, nullable=False), "when it was launched"),
         (pa.field("started_at", _TIME), "when it began"),
         (pa.field("ended_at", _TIME), "when it ended"),
-        (pa.field("exported_at", _TIME, nullable=False), "when it was written down here"),
+        (pa.field("exported_at", _TIME, nullable=False), "when it was recorded here"),
     ],
     keys=("run_id",),
 )

@@ -12,7 +12,8 @@ class TableSpec:
     """A table: its name, its full schema (partition columns last) and what one row is, column by column.
 
     Attributes:
-        lookups: columns of which single values are looked up among all rows: each data file has a bloom filter for each.
+        lookups: columns in which single values are looked up among all rows: each data file has a bloom filter for
+            them.
         hidden_by: columns by which a tombstone hides a row: sample_id, image_sha256.
     """
 

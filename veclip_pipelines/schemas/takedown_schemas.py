@@ -1,6 +1,6 @@
 """The tables of takedowns: what is to be left out, which rows that is, what was done about it, and whom it touched.
 
-They hold no text and no picture, only hashes of them: they are what keeps a picture out for good.
+They hold no text and no picture, only hashes of them, and so can keep a picture out for good.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TAKEDOWNS = table_spec(
         _TAKEDOWN,
         text_column("kind", "url (of a picture or of its page), domain, sha256, or near", required=True),
         text_column("value", "the URL, the host, the SHA-256, or a perceptual hash (16 hex)", required=True),
-        (pa.field("distance", pa.int32(), nullable=False), "of near: bits in which another's hash may differ; else 0"),
+        (pa.field("distance", pa.int32(), nullable=False), "for near: bits in which another's hash may differ; else 0"),
         text_column("requested_by", "who asked for it", required=True),
         text_column("reason", "why", required=True),
         (pa.field("requested_at", _TIME, nullable=False), "when"),
@@ -49,12 +49,12 @@ TAKEDOWNS = table_spec(
 
 TOMBSTONES = table_spec(
     "tombstones",
-    "a row of raw_crawl that a takedown takes out, with where its picture lies; no reader sees the sample or the picture from then on",
+    "a row of raw_crawl that a takedown removes, with the place of its picture; no reader sees the sample or the picture any more",
     [
         text_column("sample_id", "the sample", required=True),
         text_column("image_sha256", "its picture, where it had one"),
         text_column("phash", "its perceptual hash"),
-        text_column("crawl_partition", "the crawl partition that it stood in", required=True),
+        text_column("crawl_partition", "the crawl partition that it was in", required=True),
         text_column("source_key", "its key in its source", required=True),
         text_column("source_uri", "the file of the drop that it was read from"),
         text_column("shard_uri", "the tar that holds its picture"),
@@ -63,13 +63,13 @@ TOMBSTONES = table_spec(
         text_column("uid", "its uid in DataComp's sense", required=True),
         text_column(
             "matched_by",
-            "url, domain, sha256, near, same_picture; kept_out: it came again and was not let in",
+            "url, domain, sha256, near, same_picture; kept_out: a later crawl brought it again, and it was kept out",
             required=True,
         ),
         (pa.field("distance", pa.int32(), nullable=False), "bits in which its hash differs from what was asked for"),
         (
             pa.field("texts", pa.list_(pa.string()), nullable=False),
-            "fingerprints of its AltText and captions: number of words, and a hash (takedown/fingerprints.py)",
+            "fingerprints of its AltText and captions: number of words, and a hash (takedown/text_fingerprints.py)",
         ),
         _TAKEDOWN,
     ],
@@ -91,8 +91,8 @@ ERASURES = table_spec(
         ),
         text_column("what", "in words"),
         (pa.field("count", pa.int64(), nullable=False), "rows, pictures or files"),
-        (pa.field("until", _TIME), "of what is held: until when"),
-        (pa.field("done_at", _TIME, nullable=False), "when it was found so last"),
+        (pa.field("until", _TIME), "for what is held: until when"),
+        (pa.field("done_at", _TIME, nullable=False), "when this was last found"),
         text_column("run_id", "the Dagster run"),
         _TAKEDOWN,
     ],
@@ -108,8 +108,8 @@ TAINTS = table_spec(
         text_column("recipe", "its recipe", required=True),
         text_column("sample_id", "the sample", required=True),
         text_column("image_sha256", "its picture"),
-        (pa.field("seen", pa.int64()), "times that training showed it; none where no record was kept"),
-        (pa.field("expected", pa.float64()), "times that it was to be shown"),
+        (pa.field("seen", pa.int64()), "how often training showed it; none if no record was kept"),
+        (pa.field("expected", pa.float64()), "how often it should have been shown"),
         _TAKEDOWN,
     ],
     partition_by=("takedown_id",),

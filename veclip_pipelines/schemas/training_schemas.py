@@ -28,7 +28,7 @@ TRAINING_SETS = table_spec(
             "the probability of each text, summing to 1",
         ),
         text_column("part", "the recipe's part that took it: main, or a further data set's name"),
-        (pa.field("weight", pa.float64()), "times that it is seen an epoch, on average"),
+        (pa.field("weight", pa.float64()), "how often it is seen per epoch, on average"),
         *OUTCOME_COLUMNS,
         text_column("recipe", "the recipe", required=True),
         text_column("set_version", "hash of the recipe and of the versions of all its inputs", required=True),
@@ -41,7 +41,7 @@ TRAINING_SETS = table_spec(
 
 SET_PINS = table_spec(
     "set_pins",
-    "what a training set was made from, exactly: with these data files and this recipe it is made again byte for byte",
+    "what a training set was made from, exactly: these data files and this recipe reproduce it byte for byte",
     [
         text_column("recipe", "the recipe", required=True),
         text_column("set_version", "the set", required=True),
@@ -50,7 +50,7 @@ SET_PINS = table_spec(
         text_column("files", "of each table: its Delta version and the data files that were read, JSON", required=True),
         text_column("content_version", "hash of the set's rows", required=True),
         text_column(
-            "rebuilt_version", "after a takedown: hash of what the set's pins give now; none where nothing was taken"
+            "rebuilt_version", "after a takedown: hash of what the set's pins give now; none if nothing was removed"
         ),
         (pa.field("takedowns", pa.list_(pa.string())), "the takedowns that took samples out of it"),
         (pa.field("pinned_at", TIME, nullable=False), "when"),

@@ -24,12 +24,10 @@ from veclip_pipelines.lineage.tree import tree_of
 from veclip_pipelines.media.pictures import PictureError
 from veclip_pipelines.media.shards import read_ranges
 from veclip_pipelines.reporting.card import data_card
-from veclip_pipelines.serving import crawl_pages, plots, samples
+from veclip_pipelines.serving import crawl_pages, plots, shown_samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
 from veclip_pipelines.serving.lineage_picture import lineage_svg
-from veclip_pipelines.serving.report_page import render
-from veclip_pipelines.serving.takedown_page import takedown_page
-from veclip_pipelines.serving.trace_page import environment, pictures_of
+from veclip_pipelines.serving.standalone_pages import environment, pictures_of, render_report, takedown_page
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.consequences import report_of
 from veclip_pipelines.takedown.register import list_takedowns
@@ -51,7 +49,7 @@ def build_app(
     """The web application.
 
     Args:
-        hosts: names that a browser may have asked for: others are refused, so that no page elsewhere can rebind to us.
+        hosts: host names that a request may carry: others are refused, which prevents DNS rebinding by other pages.
     """
     templates = environment()
 
@@ -60,10 +58,10 @@ def build_app(
 
     def index(request: Request) -> Response:
         del request
-        checkpoints = samples.checkpoints_of(warehouse)
+        checkpoints = shown_samples.checkpoints_of(warehouse)
         return page(
             "index.html",
-            counts=samples.partition_counts(warehouse),
+            counts=shown_samples.partition_counts(warehouse),
             checkpoints=checkpoints,
             takedowns=list_takedowns(warehouse),
             scores=scoreboard.newest_scores(warehouse),
@@ -72,15 +70,15 @@ def build_app(
     def partition(request: Request) -> Response:
         key = request.path_params["key"]
         if key.endswith(".png"):
-            return _png(contact_sheet(samples.kept_samples(warehouse, key.removesuffix(".png"), _SHEET)))
+            return _png(contact_sheet(shown_samples.kept_samples(warehouse, key.removesuffix(".png"), _SHEET)))
         number = _page_number(request)
-        rows = samples.kept_samples(warehouse, key, _PAGE + 1, offset=(number - 1) * _PAGE)
+        rows = shown_samples.kept_samples(warehouse, key, _PAGE + 1, offset=(number - 1) * _PAGE)
         if not rows and number == 1:
             raise HTTPException(404, "no kept samples in a crawl partition of that name")
         return page("partition.html", key=key, rows=rows[:_PAGE], number=number, more=len(rows) > _PAGE)
 
     def picture(request: Request) -> Response:
-        place = samples.find_picture(warehouse, request.path_params["sha256"])
+        place = shown_samples.find_picture(warehouse, request.path_params["sha256"])
         if place is None:
             raise HTTPException(404, "no kept picture with that hash")
         try:
@@ -92,8 +90,8 @@ def build_app(
     def recipe(request: Request) -> Response:
         name = request.path_params["name"]
         rows, checkpoints = (
-            samples.newest_set(warehouse, name, _PAGE),
-            samples.checkpoints_of(warehouse, name),
+            shown_samples.newest_set(warehouse, name, _PAGE),
+            shown_samples.checkpoints_of(warehouse, name),
         )
         if not rows and not checkpoints:
             raise HTTPException(404, "no training set of that recipe")
@@ -104,7 +102,7 @@ def build_app(
         found = data_card(warehouse, _subject(request))
         lineage = f"/reports/{quote(request.path_params['what'])}/lineage.svg"
         pictures = {row["image_sha256"]: f"/pictures/{row['image_sha256']}.jpg" for row in found.samples}
-        return HTMLResponse(render(found, lineage, pictures), headers=_HEADERS)
+        return HTMLResponse(render_report(found, lineage, pictures), headers=_HEADERS)
 
     def lineage_picture(request: Request) -> Response:
         graph = lineage_graph(warehouse, _subject(request))
@@ -118,11 +116,13 @@ def build_app(
 
     def texts_plot(request: Request) -> Response:
         name = request.path_params["name"]
-        return _png(plots.length_histogram(samples.text_lengths(warehouse, name), f"training set of recipe {name}"))
+        return _png(
+            plots.length_histogram(shown_samples.text_lengths(warehouse, name), f"training set of recipe {name}")
+        )
 
     def loss_plot(request: Request) -> Response:
         checkpoint_id = request.path_params["checkpoint_id"]
-        known = {str(row["checkpoint_id"]): row for row in samples.checkpoints_of(warehouse)}
+        known = {str(row["checkpoint_id"]): row for row in shown_samples.checkpoints_of(warehouse)}
         if checkpoint_id not in known:
             raise HTTPException(404, "no such checkpoint")
         row = known[checkpoint_id]
@@ -155,7 +155,7 @@ def build_app(
             raise HTTPException(400, f"as is one of {', '.join(Kind)}")
         what = request.query_params.get("of", "")
         try:
-            # Of a file on this machine nothing is told here: only what the tables know is looked up.
+            # Nothing about files of this machine is revealed: only the tables are searched.
             question = Question(Kind(kind), what) if kind else understand(warehouse, what, files=False)
             tree = tree_of(trace(warehouse, question))
         except UsageError as error:

@@ -1,6 +1,6 @@
 """The contact sheet: pictures with AltText, concept caption and VeCap side by side, drawn as one PNG.
 
-Drawn, not written as HTML: in a picture a stranger's text is only ever looked at.
+Drawn, not written as HTML: a stranger's text in a picture cannot do anything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from veclip_pipelines.media.pictures import PictureError, decode
-from veclip_pipelines.serving.samples import ShownSample
+from veclip_pipelines.serving.shown_samples import ShownSample
 
 _THUMBNAIL, _PAD, _COLUMN, _LINE, _LINES = 96, 10, 158, 17, 5
 # As wide as the metadata pane of the Dagster UI shows without scrolling.
@@ -22,7 +22,7 @@ _INK, _FAINT, _RULE, _PAPER = "#1f2430", "#6b7280", "#d8dce3", "#ffffff"
 
 
 def contact_sheet(samples: list[ShownSample]) -> bytes:
-    """A PNG with one row a sample."""
+    """A PNG with one row per sample."""
     width = _THUMBNAIL + 2 * _PAD + 3 * (_COLUMN + _PAD)
     row_height = _THUMBNAIL + 2 * _PAD
     sheet = Image.new("RGB", (width, 30 + max(1, len(samples)) * row_height), _PAPER)
@@ -49,7 +49,7 @@ def contact_sheet(samples: list[ShownSample]) -> bytes:
 
 
 def thumbnail_jpeg(data: bytes, side: int = 256) -> bytes:
-    """A picture small and re-encoded: nothing of a stranger's file but its pixels is served."""
+    """A picture made small and re-encoded, so that nothing of a stranger's file but its pixels is served."""
     buffer = io.BytesIO()
     decode(data, max_side=side).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
@@ -70,7 +70,7 @@ def _left(column: int) -> int:
 
 
 def _wrap(text: str, pen: ImageDraw.ImageDraw) -> list[str]:
-    """Lines that fit the column by their drawn width; a text that is too long ends in an ellipsis."""
+    """Lines that fit the column by drawn width; a text that is too long ends in an ellipsis."""
     lines, line = [], ""
     for word in text.split():
         while pen.textlength(word, font=_font(13)) > _COLUMN:

@@ -49,7 +49,7 @@ def largest_groups(warehouse: Warehouse, limit: int) -> list[dict[str, Any]]:
 
 
 def guard_examples(warehouse: Warehouse, asset: str, partition: str) -> list[dict[str, Any]]:
-    """For each guard that objected to rows of the newest engine: how many, and some with what the engine had said."""
+    """For each guard that objected to rows of the newest engine: how many, and some examples with the engine's answer."""
     key = STAGES[asset].describes
     return read_rows(
         warehouse,

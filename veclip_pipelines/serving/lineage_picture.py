@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from veclip_pipelines.lineage.graph import Graph, Made
 from veclip_pipelines.stages import STAGES, depth
 
-#: What a stage is made with stands left of all stages.
+#: Drops and engines are drawn to the left of all stages.
 _SOURCES = {"drop": "#e9ecef", "engine": "#fff3bf"}
-#: Boxes of one kind that are drawn one by one; more are drawn as one.
+#: The most boxes of one kind that are drawn separately; more are drawn as one.
 _MOST = 6
 _WIDTH, _HEIGHT, _LINE = 2.3, 0.78, 28
 
@@ -36,7 +36,7 @@ def _colour(kind: str) -> str:
 
 
 def lineage_svg(graph: Graph) -> bytes:
-    """The picture. Names of partitions, recipes, profiles and benchmarks are in it, and no text of a sample."""
+    """The picture. It contains names of partitions, recipes, profiles and benchmarks, but no text of a sample."""
     boxes, arrows = boxes_of(graph)
     columns: dict[int, list[int]] = {}
     for number, box in enumerate(boxes):
@@ -72,14 +72,14 @@ def lineage_svg(graph: Graph) -> bytes:
     axes.set(xlim=(-0.1, last * (_WIDTH + 0.7) + _WIDTH + 0.1), ylim=(-most / 2 - 0.1, most / 2 + 0.1))
     axes.axis("off")
     buffer = io.BytesIO()
-    # Texts stay texts, and the same graph is the same file.
+    # Texts are not turned into paths, and the same graph gives the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "veclip"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
 def boxes_of(graph: Graph) -> tuple[list[Box], list[tuple[int, int]]]:
-    """Boxes and arrows. Of a kind that has many, one box stands for all."""
+    """Boxes and arrows. One box stands for all of a kind that has many."""
     groups: dict[tuple[str, ...], list[Made]] = {}
     counts: dict[tuple[str, str], int] = {}
     for one in graph.made:
@@ -129,7 +129,7 @@ def _told(graph: Graph, group: Sequence[Made]) -> Iterator[str]:
 
 
 def _sources(graph: Graph, group: Sequence[Made]) -> Iterator[tuple[tuple[str, ...], Box]]:
-    """Drops and engines that a group was made with."""
+    """Drops and engines that were used for a group."""
     one = group[0]
     if one.asset == "raw_crawl" and len(group) > 1:
         yield ("drop",), Box("drop", ("crawl drops", f"{len(group)} folders", ""))

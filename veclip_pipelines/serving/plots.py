@@ -1,4 +1,4 @@
-"""Plots where a picture says more: loss curve, scores by recipe, text lengths."""
+"""Plots: loss curve, scores by recipe, text lengths, rejects, guard rates, duplicates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def loss_curve(history: Mapping[str, Sequence[float]], title: str) -> bytes:
 
 
 def score_bars(scores: Sequence[Mapping[str, Any]]) -> bytes:
-    """All metrics by recipe, one panel a benchmark."""
+    """All metrics by recipe, one panel per benchmark."""
     benchmarks = sorted({str(score["benchmark"]) for score in scores}) or [""]
     recipes = sorted({str(score["recipe"]) for score in scores})
     figure = Figure(figsize=(5.8, 3 * len(benchmarks)), layout="constrained")

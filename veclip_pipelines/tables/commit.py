@@ -1,9 +1,9 @@
 """The only writer of Delta commits.
 
-Tried on deltalake 1.6.6: two writers that both create a partition commit both, and the rows are there twice, unless
-the commit may not be retried by the library (max_commit_retries=0). So each commit here is tried once against the
-version that was looked at; on a conflict the table is opened again, the partition looked at again, and then decided:
-what is tried again is all of that, not the commit alone.
+Tried on deltalake 1.6.6: two writers that both create a partition both succeed, and the rows are there twice, unless
+the library is kept from retrying the commit (max_commit_retries=0). So each commit here is tried once against the
+version that was read; on a conflict the table is reopened, the partition read again, and then decided: all of that is
+tried again, not the commit alone.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def replace_partition(
     expected: frozenset[str],
     properties: Mapping[str, str],
 ) -> Commit:
-    """Replaces all rows of a partition by the rows of ``files``, in one commit.
+    """Replaces all rows of a partition with the rows of ``files``, in one commit.
 
     Args:
         expected: the files that the partition held when the work began (:func:`partition_files`).
         properties: kept in the commit: run id, versions.
 
     Raises:
-        CommitConflictError: another run replaced this partition by other rows in between; nothing is written.
+        CommitConflictError: another run replaced this partition with other rows meanwhile; nothing is written.
         VeclipError: the warehouse cannot be written.
     """
     wanted = frozenset(file.path for file in files)
@@ -89,7 +89,7 @@ def replace_partition(
         if present != expected:
             raise CommitConflictError(
                 f"table {spec.name}, partition {dict(partition)}: another run replaced it while this one was at work. "
-                "Its rows stand and none of this run's were written; run it again to see whether anything is left to do."
+                "Its rows are kept and none of this run's were written; run it again to see whether anything is left to do."
             )
         _try_commit(warehouse, table, spec, files, properties, replacing=partition)
         return Commit(table.version() + 1, written=True)
@@ -100,7 +100,7 @@ def replace_partition(
 def append_new(
     warehouse: Warehouse, spec: TableSpec, rows: Iterable[dict[str, object]], *, properties: Mapping[str, str]
 ) -> Commit:
-    """Appends the rows whose key columns no row of the table has yet: so a rerun or a rival adds nothing twice."""
+    """Appends the rows whose keys the table does not have yet, so that a rerun or a concurrent writer adds nothing twice."""
     pending = list(rows)
 
     def decide() -> Commit:
@@ -155,7 +155,7 @@ def _try_commit(
     *,
     replacing: Mapping[str, str] | None,
 ) -> None:
-    """One commit against the version that was looked at.
+    """One commit against the version that was read.
 
     Args:
         replacing: the partition whose rows the files replace, empty for the whole table; None appends them.

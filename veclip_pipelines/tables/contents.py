@@ -15,13 +15,13 @@ Versions = Mapping[tuple[str, ...], tuple[str, int]]
 
 @dataclass(frozen=True)
 class Contents:
-    """The content of partitions as it was when their table was first asked for.
+    """The content of partitions as it was when their table was first read.
 
-    One by one, each partition costs a look through the log and the files of all: a thousand of them would be a million looks.
+    Read one by one, each partition costs a pass over the log and all files: quadratic in the number of partitions.
 
     Attributes:
-        read: reads a table's versions, at its first question.
-        crawl_partitions: those that may be asked for; None for all.
+        read: reads a table's versions, when one is first needed.
+        crawl_partitions: those that are available; None for all.
     """
 
     read: Callable[[TableSpec], Versions]

@@ -1,6 +1,7 @@
 """Parquet files of a table, written whole or not at all, before any Delta commit names them.
 
-A file that no commit names is invisible to readers: so a task may write its file, die, and be found again by name.
+A file that no commit names is invisible to readers: so a task may write its file and die, and its rerun finds the file
+by name.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key, not_writable
 
-#: Rows of a group, the least that a look-up reads.
+#: Rows in a row group, which is the least that a look-up reads.
 _ROW_GROUP = 131_072
 
 
@@ -84,10 +85,10 @@ def write_file(
     name: str,
     rows: pa.Table | pa.RecordBatchReader,
 ) -> DataFile:
-    """Writes one file under its name only once it is whole; one that a rival has put there meanwhile stays.
+    """Writes one file, which gets its name only once it is complete; one that a concurrent writer has put there meanwhile stays.
 
     Args:
-        rows: must have the table's file schema, column for column; a reader is written as it comes.
+        rows: must have the table's file schema, column for column; a reader is written as a stream.
 
     Raises:
         VeclipError: the rows do not fit the schema, or the warehouse cannot be written.
@@ -102,9 +103,9 @@ def claim_file(
     name: str,
     rows: pa.Table | pa.RecordBatchReader,
 ) -> tuple[DataFile, bool]:
-    """As :func:`write_file`, and says whether the file is this call's: of two that write one name the first stays.
+    """Like :func:`write_file`, and returns whether the file is this call's: of two with one name the first stays.
 
-    A file that a commit may name already is never written over: its size stands in the commit.
+    A file that a commit may already name is never overwritten, as the commit records its size.
     """
     if not rows.schema.equals(spec.file_schema):
         raise VeclipError(
@@ -139,7 +140,7 @@ def claim_file(
 
 
 def _filters(spec: TableSpec) -> dict[str, dict[str, float]] | None:
-    """A filter for each column that is looked up: with it a query reads one group of rows of the hundreds that there are."""
+    """A bloom filter for each column that is looked up: with it a query reads one row group instead of hundreds."""
     return {column: {"ndv": _ROW_GROUP, "fpp": 0.01} for column in spec.lookups} or None
 
 
@@ -153,12 +154,12 @@ def _leaves(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _with_dictionary(spec: TableSpec) -> list[str]:
-    """All columns but those that are looked up: their values are all others, and a dictionary of them is read for nothing."""
+    """All columns but those that are looked up: their values are all different, so that a dictionary of them would be useless."""
     return [path for path in _leaves(spec.file_schema) if path not in spec.lookups]
 
 
 def _put_in_place(scratch: str, target: str) -> bool:
-    """Gives a finished file its name, unless it is taken; says whether it was free."""
+    """Gives a finished file its name, unless that is taken; returns whether it was free."""
     try:
         os.link(scratch, target)
     except FileExistsError:
@@ -172,7 +173,7 @@ def _put_in_place(scratch: str, target: str) -> bool:
 
 
 def table_of(spec: TableSpec, rows: list[dict[str, object]]) -> pa.Table:
-    """Rows as an Arrow table of the file schema; a key that is no column raises, a missing one is null."""
+    """Rows as an Arrow table of the file schema; a key that is not a column raises, a missing one is null."""
     known = set(spec.file_schema.names)
     for row in rows:
         if unknown := row.keys() - known:

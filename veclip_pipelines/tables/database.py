@@ -1,7 +1,8 @@
-"""Connections to DuckDB: each sees nothing but what it made itself.
+"""Connections to DuckDB: each sees only what it made itself.
 
-Opening a database took 40 ms, and a connection to one that is open 0.1 ms (bench graph-overhead has what that is in a run): so a
-process has one database, which holds nothing, and every view and table is a temporary one of its connection.
+Opening a database took 40 ms, and connecting to an open one 0.1 ms (bench graph-overhead shows what that means in a
+run). So a process has one database, which stays empty, and every view and table is temporary and belongs to its
+connection.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import duckdb
 
 
 def connection(*, alone: bool = False) -> duckdb.DuckDBPyConnection:
-    """A connection with nothing in it. Make temporary views and tables alone.
+    """An empty connection. Make only temporary views and tables.
 
     Args:
-        alone: to a database of its own, for settings that are the whole database's, such as memory_limit.
+        alone: to a database of its own, for settings that apply to a whole database, such as memory_limit.
     """
     return duckdb.connect() if alone else _database(os.getpid()).cursor()
 
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """One a process: threads do not survive a fork. Without the cache of files, which would keep memory between queries."""
+    """One per process: threads do not survive a fork. Without the cache of files, which would keep memory between queries."""
     del process
     return duckdb.connect(config={"enable_external_file_cache": "false"})

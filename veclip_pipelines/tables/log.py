@@ -1,7 +1,7 @@
-"""What keeps a table's commits as cheap at the 1,000th partition as at the 10th: a short log, and few small files.
+"""Keeps a table's commits as cheap at the 1,000th partition as at the 10th: by a short log and few small files.
 
-Opening a table lists its log and replays it from the newest checkpoint, so the log is cut behind one. Earlier contents of a
-partition do not hang on it: the provenance table names their data files.
+Opening a table lists its log and replays it from the newest checkpoint, so the log is cut before it. Earlier contents
+of a partition do not depend on it: the provenance table names their data files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from deltalake.exceptions import DeltaError
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Versions that stay in the log, and how old an entry must be to go. The age is what makes it safe: a writer that opened the
-#: table and was then held up would find the name of its own next version free again, and write it behind everybody's back.
+#: Versions that stay in the log, and how old an entry must be to be removed. The age makes it safe: a writer that
+#: opened the table and was then held up could find the name of its next version free again, and write a version that
+#: nobody sees.
 KEPT_VERSIONS = 20
 KEPT_SECONDS = 3600.0
-#: Looked at so often, in commits: in between the log is longer by as many.
+#: Commits between two trims: the log can be that much longer.
 _EVERY = 10
 #: Small files of a table of single rows that are rewritten as one.
 COMPACT_AT = 50
@@ -30,7 +31,7 @@ _ENTRY = re.compile(r"(\d{20})\.(?:json|checkpoint\.parquet)")
 
 
 def trim_log(warehouse: Warehouse, spec: TableSpec, version: int) -> int:
-    """Removes log entries that the newest checkpoint before the kept versions makes superfluous; says how many."""
+    """Removes log entries that the newest checkpoint before the kept versions makes superfluous; returns how many."""
     if version % _EVERY:
         return 0
     filesystem = warehouse.filesystem
@@ -45,18 +46,18 @@ def trim_log(warehouse: Warehouse, spec: TableSpec, version: int) -> int:
     checkpoints = [at for path, at in entries.items() if path.endswith(".parquet") and at <= version - KEPT_VERSIONS]
     if not checkpoints:
         return 0
-    # Up to the oldest of the young ones: the log has no gaps.
+    # Up to the oldest of the young ones, as the log must have no gaps.
     end = min([max(checkpoints), *(entries[path] for path in young)])
     checkpoints = [at for at in checkpoints if at <= end]
     old = [path for path, at in entries.items() if checkpoints and at < max(checkpoints)]
     for path in old:
-        with contextlib.suppress(FileNotFoundError):  # a rival trims too
+        with contextlib.suppress(FileNotFoundError):  # another process trims too
             filesystem.delete_file(path)
     return len(old)
 
 
 def compact(table: DeltaTable) -> bool:
-    """Rewrites the small files of a table that grows by single rows as one; a rival's commit in between leaves it as it is."""
+    """Rewrites the small files of a table that grows by single rows as one; does nothing if another commit comes first."""
     sizes = pa.table(table.get_add_actions(flatten=True))["num_records"].to_pylist()
     if len(sizes) < COMPACT_AT:
         return False

@@ -1,7 +1,7 @@
-"""Pins: the data files that a training set was made from, kept so that it can be made again and its pictures found.
+"""Pins: the data files that a training set was made from, kept so that it can be rebuilt and its pictures found.
 
-They are files and not only Delta versions, as a table's log is cut (tables/log.py) and its data files are not: vacuum and
-pruning ask :func:`pinned_files` first.
+They name files and not only Delta versions, as a table's log is cut (tables/log.py). Vacuum and pruning keep what
+:func:`pinned_files` returns.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class TablePin:
 
 @dataclass(frozen=True)
 class SetPins:
-    """All that a set was made from.
+    """Everything that a set was made from.
 
     Attributes:
         mix: parts and texts of the recipe, JSON.
         inputs: version of each input.
-        content_version: hash of the rows that were made.
+        content_version: hash of the set's rows.
     """
 
     recipe: str
@@ -54,7 +54,7 @@ class SetPins:
 
 
 def pin_table(warehouse: Warehouse, spec: TableSpec, partitions: Iterable[Mapping[str, str]]) -> TablePin:
-    """Some partitions of a table as they are now."""
+    """Pins some partitions of a table as they are now."""
     table = warehouse.open(spec)
     wanted = list(partitions)
     present = files_of(table, {})

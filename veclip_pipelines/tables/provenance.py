@@ -1,7 +1,7 @@
 """The provenance table: what each materialisation read and wrote. It decides what is stale.
 
-Dagster's own stale marks skip edges with 100 or more upstream partitions, so they are shown but not relied on. All that is asked
-of this table goes through :func:`materialisations`: what is newest is decided in one place.
+Dagster's own stale marks skip edges with 100 or more upstream partitions, so they are shown but not relied on. All
+queries of this table go through :func:`materialisations`, so that which row is newest is decided in one place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.query import Asker, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Stands for the code version where nothing was made, but a partition was retired.
+#: The code version of a row that records no materialisation, but that a partition was retired.
 RETIRED = "retired"
 _ENGINE = "json_extract_string(inputs, '$.engine')"
 _COLUMNS = (
@@ -36,9 +36,9 @@ class Provenance:
     Attributes:
         inputs: version of each thing that was read: tables, engines, recipes, code.
         data_version: hash of the rows that were written.
-        files: data files that hold the rows; empty for a table that only ever grows, and where they were not asked for.
+        files: data files that hold the rows; empty for a table that only ever grows, and where they were not requested.
         guards: for captions: rows and how many of them each guard objected to, JSON.
-        recorded_at: when it was written down.
+        recorded_at: when it was recorded.
     """
 
     asset: str
@@ -64,18 +64,18 @@ class Provenance:
 
     @property
     def is_retirement(self) -> bool:
-        """Whether it says that the partition was retired, and nothing was made."""
+        """Whether it records that the partition was retired, and not a materialisation."""
         return self.code_version == RETIRED
 
     @property
     def part(self) -> dict[str, str] | None:
-        """The part of the table that was written; None where it is not a part of its own."""
+        """The part of the table that was written; None if it is not a part of its own."""
         stage = STAGES.get(self.asset)
         return None if stage is None or self.is_retirement else stage.part(self.partition, self.inputs)
 
 
 def record(warehouse: Warehouse, provenance: Provenance) -> None:
-    """Writes down one materialisation, once a run and partition."""
+    """Records one materialisation, once per run and partition."""
     row = {
         **vars(provenance),
         "inputs": json.dumps(dict(provenance.inputs), sort_keys=True),
@@ -103,8 +103,8 @@ def materialisations(
         source: a warehouse, or a connection that has the table.
         assets, partitions, engine, with_guards: only these.
         but_partition: not this one.
-        newest: of each asset's partition the newest alone, or of each of its engines.
-        files: whether the data files are read too: they are most of the table.
+        newest: only the newest of each asset's partition, or of each of its engines.
+        files: whether the data files are read too, which make up most of the table.
     """
     conditions: list[str] = ["true"]
     parameters: dict[str, object] = {}
@@ -152,7 +152,7 @@ class Recorded:
     """The newest materialisations of some partitions, read once.
 
     Attributes:
-        newest: by asset and partition, the newest first: of each engine the newest.
+        newest: by asset and partition: the newest of each engine, the newest first.
     """
 
     newest: Mapping[tuple[str, str], Sequence[Provenance]]
@@ -165,10 +165,9 @@ class Recorded:
         return cls(found)
 
     def is_current(self, asset: str, partition: str, inputs: Mapping[str, str]) -> bool:
-        """Whether the newest materialisation read exactly these inputs: then a new one would change nothing.
-
-        Of captions, the newest by the same engine: several engines' captions of a partition stand side by side. That a
-        partition was retired counts for all of them; it is noted without an engine.
+        """Whether the newest materialisation read exactly these inputs: then a new one would change nothing. For captions, the
+        newest by the same engine, as several engines' captions of a partition exist side by side. A retirement counts
+        for all of them; it is recorded without an engine.
         """
         for one in self.newest.get((asset, partition), ()):
             if one.engine in (inputs.get("engine"), ""):

@@ -3,7 +3,7 @@
 read_parquet over the files that a Delta version names was 12 times faster than DuckDB over a pyarrow dataset for one
 sample among 4 million rows, and needs no DuckDB extension (the delta extension is downloaded at run time).
 
-No view shows what a takedown took out, whichever files it reads: tombstones are looked up each time one is made.
+No view shows what a takedown removed, whichever files it reads: tombstones are looked up each time a view is made.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _DUCKDB_TYPES = {
     "list<element: string>": "VARCHAR[]",
     "list<item: string>": "VARCHAR[]",
 }
-#: Reason code of the row that stays in raw_crawl for an entry that was taken down: it says no more than that.
+#: Reason code of the row that stays in raw_crawl for an entry that was taken down; the row holds nothing more than
+#: that.
 TAKEN_DOWN = "taken_down"
 #: The content version of a partition without rows.
 NO_ROWS = hashlib.md5(b"", usedforsecurity=False).hexdigest()
@@ -46,7 +47,7 @@ NO_ROWS = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 def connect(
     warehouse: Warehouse, tables: Iterable[str] | None = None, *, alone: bool = False
 ) -> duckdb.DuckDBPyConnection:
-    """A connection with one view a table, and ``rejects`` over the stages when all tables are asked for.
+    """A connection with one view per table, and ``rejects`` over the stages if all tables are requested.
 
     Args:
         tables: names of the tables that are needed; all by default.
@@ -118,7 +119,7 @@ def content_versions(
         crawl_partitions: only these; all by default.
     """
     columns = "".join(f", {name}" for name in spec.partition_by)
-    # Value by value, it leaves out files by their paths; as one list that is unnested, it would not.
+    # With single values DuckDB skips files by their paths; with one list that is unnested, it would not.
     asked = ", ".join("?" for _ in crawl_partitions or ())
     where = "true" if crawl_partitions is None else f"crawl_partition IN ({asked})" if asked else "false"
     sql = f"SELECT {_version_sql(spec)}, count(*){columns} FROM {spec.name} WHERE {where} GROUP BY ALL"  # noqa: S608
@@ -143,7 +144,7 @@ def view_of_files(
 
     Args:
         paths: relative to the table's folder.
-        hide: whether what was taken down stays out. Only who takes it out must see it.
+        hide: whether what was taken down is hidden. Only the takedown itself must see it.
     """
     _create_view(connection, warehouse, spec, paths, hide=hide)
 
@@ -172,7 +173,7 @@ def _create_view(
         hive = "hive_partitioning=true, hive_types_autocast=false" if spec.partition_by else "hive_partitioning=false"
         assert table is not None
         declared = {field.name for field in table.schema().fields}
-        # Older files lack columns, or the whole table does before this version first writes to it.
+        # Older files lack columns, or all files do before this version first writes to the table.
         widened = table.metadata().configuration.get(WIDENED) == "true" or not declared >= set(spec.schema.names)
         if widened:
             hive += ", union_by_name=true"
@@ -191,7 +192,7 @@ def _hidden_sql(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spe
     """What leaves out, of a table's rows ``t``, those with a tombstone; "" where there is none."""
     if not spec.hidden_by or not _load_tombstones(connection, warehouse):
         return ""
-    # The row that says that an entry was taken down stays: rows in are rows kept and rejects.
+    # The row that records a takedown stays visible, so that rows in are still rows kept and rejects.
     stays = f" AND t.reason IS DISTINCT FROM '{TAKEN_DOWN}'" if "reason" in spec.schema.names else ""
     return " ".join(
         f"ANTI JOIN hidden_{column} ON hidden_{column}.value = t.{column}{stays}" for column in spec.hidden_by
@@ -199,7 +200,7 @@ def _hidden_sql(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, spe
 
 
 def _load_tombstones(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> bool:
-    """Makes hidden_sample_id and hidden_image_sha256, once a connection; False where nothing was ever taken down."""
+    """Makes hidden_sample_id and hidden_image_sha256, once per connection; False if nothing was ever taken down."""
     if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'hidden_image_sha256'").fetchall():
         return True
     if warehouse.open(TOMBSTONES) is None:

@@ -1,4 +1,4 @@
-"""Every data file that lies in a table's folder, whatever names it: the present version, a pin, an earlier content, or nothing."""
+"""Every data file in a table's folder, and what names it: the present version, a pin, an earlier content, or nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 
 class Standing(StrEnum):
-    """What a data file is to the warehouse."""
+    """What names a data file."""
 
     CURRENT = "current"
     PINNED = "pinned"
@@ -51,7 +51,7 @@ def all_files(warehouse: Warehouse, spec: TableSpec) -> list[str]:
 
 @contextmanager
 def connect_all(warehouse: Warehouse, specs: Sequence[TableSpec]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to all rows of some tables in all their files, those that are hidden too."""
+    """A connection to all rows of some tables in all their files, including hidden rows."""
     with open_connection() as connection:
         for spec in specs:
             view_of_files(connection, warehouse, spec, all_files(warehouse, spec), hide=False)
@@ -74,7 +74,7 @@ def standings(warehouse: Warehouse, spec: TableSpec) -> list[FoundFile]:
 
 
 def _removed(table: DeltaTable | None) -> set[str]:
-    """Files of earlier versions that the table's log still knows of."""
+    """Files of earlier versions that the table's log still names."""
     if table is None:
         return set()
     return set(table.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False))

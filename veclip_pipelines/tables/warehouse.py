@@ -23,8 +23,8 @@ from veclip_pipelines.schemas.spec import TableSpec
 
 #: Table property: not all of its files have all of its columns.
 WIDENED = "veclip.widened"
-#: A checkpoint every ten commits, as opening a table replays the log from the last one; and no statistics of columns, which
-#: our files do not carry and which cost as much to replay as all the rest (measured: bench partition-cost).
+#: A checkpoint every ten commits, as opening a table replays the log from the last one; and no column statistics,
+#: which our files do not carry and which would double the cost of a replay (measured: bench partition-cost).
 PROPERTIES = {"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"}
 _PARTITION_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -109,7 +109,7 @@ class Warehouse:
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except (CommitFailedError, DeltaError, OSError) as error:
-                # A rival that created it first is no error; anything else is, and then it still cannot be opened.
+                # It is no error if another process created it first; after any other failure it still cannot be opened.
                 table = self.open(spec)
                 if table is None:
                     raise not_writable(self.root, error) from error
@@ -120,20 +120,20 @@ class Warehouse:
         return table
 
     def _bring_up_to_date(self, spec: TableSpec, table: DeltaTable) -> None:
-        """Gives a table that an older version of this program made the columns and properties of this one."""
+        """Brings a table that an older version of this program made up to this version's columns and properties."""
         present = {field.name for field in table.schema().fields}
         if not present_properties(table):
-            with contextlib.suppress(DeltaError):  # a rival sets the same
+            with contextlib.suppress(DeltaError):  # another process sets the same
                 table.alter.set_table_properties(PROPERTIES)
         missing = [field for field in DeltaSchema.from_arrow(spec.schema).fields if field.name not in present]
         if not missing:
             return
         try:
             table.alter.add_columns(missing)
-            # Files that were written before lack them: whoever reads must look for columns by name, file by file.
+            # Older files lack them: readers must look for columns by name, file by file.
             table.alter.set_table_properties({WIDENED: "true"}, raise_if_not_exists=False)
         except (DeltaError, OSError) as error:
-            table.update_incremental()  # a rival may have added them
+            table.update_incremental()  # another process may have added them
             if not {field.name for field in missing} <= {field.name for field in table.schema().fields}:
                 raise not_writable(self.root, error) from error
 
@@ -145,7 +145,7 @@ def present_properties(table: DeltaTable) -> bool:
 
 
 def not_writable(root: str, error: BaseException) -> VeclipError:
-    """One wording for a warehouse that is full, read-only or not there."""
+    """One wording for a warehouse that is full, read-only or missing."""
     return VeclipError(
         f"cannot write to the warehouse {root}: {error}. Nothing of this step was committed. "
         "Free space or set VECLIP_WAREHOUSE to a place that can be written, then run it again."

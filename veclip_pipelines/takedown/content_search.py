@@ -1,4 +1,4 @@
-"""Looking into files of any kind, and databases, for pictures and texts: tables value by value, tars member by member."""
+"""Searching files of any kind, and databases, for pictures and texts: tables value by value, tars member by member."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NOT_READ = (".safetensors", ".pt", ".npz")
 _MAGICS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _DATA_URI = re.compile(rb"data:image/[a-z+.-]+;base64,([A-Za-z0-9+/=]+)")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\([nrtbf\"/\\])")
-#: Read at once of a file that is nothing but text; an AltText that lies across two reads is found by what they share.
+#: Bytes read at once from a plain text file; an AltText that spans two reads is found because they overlap.
 _CHUNK, _SHARED = 32 * 2**20, 64 * 2**10
-#: Fetched at once of a database's table.
+#: Rows fetched at once from a database's table.
 _ROWS = 1_000
 
 
@@ -44,7 +44,7 @@ class Hit:
         kind: picture (by its bytes), looks (by its perceptual hash), text, or row.
         what: SHA-256, perceptual hash, fingerprint or id.
         where: member, table or column within the file, "" where it is the file itself.
-        sha256: of looks: the picture's bytes, as they are here.
+        sha256: for looks: of the picture's bytes in this file.
     """
 
     kind: str
@@ -58,8 +58,8 @@ class Searched:
     """What is looked for.
 
     Attributes:
-        pictures: SHA-256. looks: perceptual hashes, with the bits in which another may differ.
-        ids: of each id column, the ids that no row may have.
+        pictures: SHA-256. looks: perceptual hashes, each with the number of bits in which another may differ.
+        ids: for each id column, the ids that no row may have.
     """
 
     pictures: frozenset[str]
@@ -68,11 +68,11 @@ class Searched:
     ids: Mapping[str, frozenset[str]]
 
     def file(self, uri: str, *, rows_of: str = "") -> Iterator[Hit]:
-        """What a file holds of it.
+        """The hits in a file.
 
         Args:
-            rows_of: name of the table whose data file this is: its rows are told by their ids, and its texts are those of rows
-                that may stay.
+            rows_of: name of the table whose data file this is: then only the ids of its rows are checked, as its texts
+                belong to rows that may stay.
 
         Raises:
             OSError: it cannot be read.
@@ -96,7 +96,7 @@ class Searched:
                 yield from self._stream(file, compressed=head.startswith(b"\x1f\x8b"))
 
     def picture(self, data: bytes, where: str) -> Iterator[Hit]:
-        """A picture by its bytes, else by its looks."""
+        """A hit for a picture by its bytes, else by its looks."""
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in self.pictures:
             yield Hit("picture", sha256, where, sha256)
@@ -112,7 +112,7 @@ class Searched:
             yield Hit("looks", f"{bits:016x}", where, sha256)
 
     def text(self, text: str, where: str, *, value: bool = False) -> Iterator[Hit]:
-        """Texts within a text, also as JSON and HTML write them."""
+        """Hits for texts within a text, also as JSON and HTML escape them."""
         if not self.texts:
             return
         found = self.texts.of_value(text) if value else self.texts.within(text)
@@ -171,7 +171,7 @@ class Searched:
                     yield from self._row(row, table)
 
     def database(self, url: str) -> Iterator[Hit]:
-        """What the tables of a database hold of it.
+        """The hits in the tables of a database.
 
         Args:
             url: as SQLAlchemy has it; the tables are those of its default schema.
@@ -182,7 +182,7 @@ class Searched:
         import sqlalchemy
 
         try:
-            # Without a pool: it is connected to once.
+            # Without a pool, as there is just one connection.
             engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
             with engine.connect().execution_options(yield_per=_ROWS) as connection:
                 for name in sqlalchemy.inspect(connection).get_table_names():
@@ -233,7 +233,7 @@ def _holds_values(type_: pa.DataType) -> bool:
 def _leaves(value: Any) -> Iterator[str | bytes]:
     if isinstance(value, str | bytes):
         yield value
-    elif isinstance(value, memoryview):  # as psycopg2 gives bytes
+    elif isinstance(value, memoryview):  # psycopg2 returns bytes as memoryview
         yield bytes(value)
     elif isinstance(value, dict):
         for part in value.values():
@@ -248,7 +248,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def _inflated(data: bytes) -> bytes:
-    """What a database keeps compressed (Dagster does with snapshots), as it was."""
+    """What a database keeps compressed (Dagster does so with snapshots), decompressed."""
     if data[:1] != b"\x78":
         return data
     try:

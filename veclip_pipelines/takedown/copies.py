@@ -1,6 +1,6 @@
-"""Where samples are besides the tables and the shards: exports, trainings that have not ended, plans of runs that were killed.
+"""Where samples are besides the tables and the shards: exports, unfinished trainings, plans of runs that were killed.
 
-What is done is announced before it is done: killed in between, the rerun does not find what it was.
+Each change is announced before it is made: after a kill in between, the rerun could no longer tell what there was.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from veclip_pipelines.errors import UsageError
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.table_rewrites import Hidden
 
-#: Is told what is about to be done in one place, before it is done.
+#: Called with what is about to be done in one place, before it is done.
 Announce = Callable[[dict[str, Any]], None]
 
 
 def clean_export(format_: str, uri: str, marks: Sequence[Mapping[str, Any]], announce: Announce) -> None:
     """Takes samples out of an export, where it has some; one that cannot be changed is announced as not ours."""
     from veclip_pipelines.export.datacomp import remove_from_datacomp, uid_of
+    from veclip_pipelines.export.exported_samples import PAGE
     from veclip_pipelines.export.huggingface import remove_from_huggingface
-    from veclip_pipelines.export.rows import PAGE
     from veclip_pipelines.export.webdataset import remove_from_webdataset
 
     target = Path(uri)
@@ -58,14 +58,15 @@ def clean_export(format_: str, uri: str, marks: Sequence[Mapping[str, Any]], ann
 
 
 def _shown(page: Path, marks: Sequence[Mapping[str, Any]]) -> int:
-    """How many of the samples a page shows, by their ids or their pictures'. It goes as a whole: it can be made again without them."""
+    """How many of the samples a page shows, by their ids or their pictures'. The page is removed as a whole: it can be made again
+    without them."""
     text = page.read_text("utf-8", "replace")
     names = {str(row[column]) for row in marks for column in ("sample_id", "image_sha256") if row[column]}
     return sum(name in text for name in names)
 
 
 def drop_trainings(checkpoints: Path, hidden: Hidden, announce: Announce) -> None:
-    """Removes the states of trainings that have not ended and that have one of the samples: they begin anew without it."""
+    """Removes the states of unfinished trainings that have one of the samples: they start afresh without it."""
     for path in sorted(checkpoints.glob(".training-*/samples.arrow")):
         with pa.memory_map(str(path)) as source:
             ids = pa.ipc.open_file(source).read_all()["sample_id"].combine_chunks()
@@ -77,7 +78,7 @@ def drop_trainings(checkpoints: Path, hidden: Hidden, announce: Announce) -> Non
 
 
 def drop_plans(warehouse: Warehouse, hidden: Hidden, announce: Announce) -> None:
-    """Removes captioning plans, which hold AltTexts, of runs that were killed."""
+    """Removes the captioning plans of killed runs, as they hold AltTexts."""
     folder = pafs.FileSelector(warehouse.folder(FOLDER), recursive=True, allow_not_found=True)
     for info in warehouse.filesystem.get_file_info(folder):
         if info.type != pafs.FileType.File or not info.path.endswith(".parquet"):

@@ -1,4 +1,4 @@
-"""All that a takedown does after its tombstones hide what it takes out. Killed at any point, it is finished by doing it again."""
+"""What a takedown does once its tombstones hide what it removes. Killed at any point, it is finished by running it again."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.schemas.takedown_schemas import ERASURES
 from veclip_pipelines.tables.query import TAKEN_DOWN, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
+from veclip_pipelines.takedown.consequences import note_taints
 from veclip_pipelines.takedown.copies import clean_export, drop_plans, drop_trainings
 from veclip_pipelines.takedown.provenance_edits import Noted, Notes
 from veclip_pipelines.takedown.register import Takedown, find_takedown, list_takedowns, merge_rows, refresh, tombstones
 from veclip_pipelines.takedown.table_rewrites import CONTENT, Hidden, Rewritten, files_with, rewrite_pins, rewrite_table
-from veclip_pipelines.takedown.taints import note_taints
 
 FINISHED = "finished"
 
 
 @dataclass
-class Work:
-    """A takedown that is being carried out, and what has been written down of it."""
+class Execution:
+    """A takedown that is being carried out, and the record of it."""
 
     warehouse: Warehouse
     settings: Settings
@@ -40,7 +40,7 @@ class Work:
     marks: list[dict[str, Any]] = field(default_factory=list)
 
     def announce(self, *rows: Mapping[str, Any]) -> None:
-        """Writes down what is about to be done. Killed in between, the rerun finds less to do: no count becomes less by it."""
+        """Writes down what is about to be done. After a kill in between, the rerun finds less to do: that does not lower any count."""
         known = {(row["step"], row["place"]): row for row in self.written()}
         news = []
         for row in rows:
@@ -50,12 +50,12 @@ class Work:
         self.write_all(news)
 
     def written(self) -> list[dict[str, Any]]:
-        """All that is written down of the takedown."""
+        """All rows of the takedown's record."""
         sql = "SELECT * FROM erasures WHERE takedown_id = ?"
         return read_rows(self.warehouse, sql, [self.takedown.takedown_id], tables=["erasures"])
 
     def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes down what was done, in one commit."""
+        """Records what was done, in one commit."""
         common = {"until": None, "done_at": self.now, "run_id": self.run_id}
         if found := [{**common, **row} for row in rows]:
             merge_rows(self.warehouse, ERASURES, self.takedown.takedown_id, found)
@@ -73,7 +73,7 @@ def carry_out(
     """Takes what a takedown hides out of the tables, shards, exports and states of training, and marks what was trained on it.
 
     Returns:
-        The partitions of assets that are others since.
+        The partitions of assets that have changed.
 
     Raises:
         UsageError: there is no such takedown.
@@ -82,19 +82,19 @@ def carry_out(
     takedown = find_takedown(warehouse, takedown_id)
     if takedown is None:
         raise UsageError(f"there is no takedown {takedown_id!r}: veclip takedown list")
-    work = Work(warehouse, settings, tracking, takedown, run_id, now or datetime.now(UTC))
+    execution = Execution(warehouse, settings, tracking, takedown, run_id, now or datetime.now(UTC))
     refresh(warehouse, takedown)
-    work.marks = tombstones(warehouse, takedown.takedown_id)
-    hidden = Hidden.of(takedown.takedown_id, work.marks)
-    # First, as the training sets do not know afterwards that they had the samples.
-    work.write_all(note_taints(warehouse, takedown.takedown_id, hidden, tracking))
+    execution.marks = tombstones(warehouse, takedown.takedown_id)
+    hidden = Hidden.of(takedown.takedown_id, execution.marks)
+    # First, as afterwards the training sets no longer know that they had the samples.
+    execution.write_all(note_taints(warehouse, takedown.takedown_id, hidden, tracking))
     rewritten: list[Rewritten] = []
-    places, announce = _held(work), partial(_rows_of_tables, work)
+    places, announce = _held(execution), partial(_rows_of_tables, execution)
     for spec in CONTENT:
         held = {place.removeprefix(f"{spec.name}/") for place in places}
         rewritten += rewrite_table(warehouse, spec, hidden, held=held, run_id=run_id, announce=announce)
     sets = rewrite_pins(warehouse, rewritten, hidden, run_id=run_id)
-    work.write_all(
+    execution.write_all(
         {
             "step": "pins",
             "place": f"{row['recipe']}@{row['set_version']}",
@@ -104,19 +104,19 @@ def carry_out(
         }
         for row in sets
     )
-    keys = {row["crawl_partition"] for row in work.marks}
+    keys = {row["crawl_partition"] for row in execution.marks}
     notes = Notes(warehouse, takedown.takedown_id, run_id)
     noted = notes.crawl_partitions(keys)
-    noted += notes.training_sets(_sets(work))
+    noted += notes.training_sets(_sets(execution))
     noted += notes.duplicates()
-    _elsewhere(work, hidden)
-    _erase_bytes(work)
-    _earlier_files(work, hidden)
+    _elsewhere(execution, hidden)
+    _erase_bytes(execution)
+    _earlier_files(execution, hidden)
     return noted
 
 
 def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedown]:
-    """Takedowns that something is left to do for: killed ones, those whose time has come, and those of which a crawl brought more."""
+    """Takedowns with something left to do: killed ones, those whose time has come, and those for which a crawl brought more."""
     done = {
         row["takedown_id"]: row["held"]
         for row in read_rows(
@@ -143,48 +143,52 @@ def unfinished(warehouse: Warehouse, now: datetime | None = None) -> list[Takedo
     return [one for one in list_takedowns(warehouse) if is_open(one)]
 
 
-def _held(work: Work) -> dict[str, int]:
-    """Earlier contents that are kept until a time, and their rows, by place."""
+def _held(execution: Execution) -> dict[str, int]:
+    """Earlier contents that are kept until a stated time, and their rows, by place."""
     return {
-        row["place"]: row["count"] for row in work.written() if row["step"] == "old_file" and row["state"] == "held"
+        row["place"]: row["count"]
+        for row in execution.written()
+        if row["step"] == "old_file" and row["state"] == "held"
     }
 
 
-def _rows_of_tables(work: Work, places: Mapping[str, int]) -> None:
+def _rows_of_tables(execution: Execution, places: Mapping[str, int]) -> None:
     """Announces the rows that are taken out of each place."""
     what = {"step": "table", "state": "removed", "what": "rows taken out"}
-    work.announce(*({**what, "place": place, "count": rows} for place, rows in places.items() if rows))
+    execution.announce(*({**what, "place": place, "count": rows} for place, rows in places.items() if rows))
 
 
-def _sets(work: Work) -> list[tuple[str, str]]:
+def _sets(execution: Execution) -> list[tuple[str, str]]:
     """Training sets that the takedown took samples out of, in this run or before, by recipe and version."""
     rows = read_rows(
-        work.warehouse,
+        execution.warehouse,
         "SELECT recipe, set_version FROM set_pins WHERE list_contains(takedowns, ?)",
-        [work.takedown.takedown_id],
+        [execution.takedown.takedown_id],
         tables=["set_pins"],
     )
     return [(row["recipe"], row["set_version"]) for row in rows]
 
 
-def _elsewhere(work: Work, hidden: Hidden) -> None:
-    """Exports, states of trainings that are not ended, plans and lists of runs that were killed."""
-    for row in read_rows(work.warehouse, "SELECT DISTINCT format, uri FROM exports ORDER BY uri", tables=["exports"]):
-        clean_export(row["format"], row["uri"], work.marks, work.announce)
-    drop_trainings(work.settings.checkpoints, hidden, work.announce)
-    drop_plans(work.warehouse, hidden, work.announce)
-    for key in sorted({row["crawl_partition"] for row in work.marks}):
-        lists = f"{work.settings.shards.rstrip('/')}/{key}/lists"
+def _elsewhere(execution: Execution, hidden: Hidden) -> None:
+    """Exports, states of unfinished trainings, plans and lists of runs that were killed."""
+    for row in read_rows(
+        execution.warehouse, "SELECT DISTINCT format, uri FROM exports ORDER BY uri", tables=["exports"]
+    ):
+        clean_export(row["format"], row["uri"], execution.marks, execution.announce)
+    drop_trainings(execution.settings.checkpoints, hidden, execution.announce)
+    drop_plans(execution.warehouse, hidden, execution.announce)
+    for key in sorted({row["crawl_partition"] for row in execution.marks}):
+        lists = f"{execution.settings.shards.rstrip('/')}/{key}/lists"
         if is_there(lists):
             what = "lists of a run that was killed"
-            work.announce({"step": "plan", "place": lists, "state": "removed", "what": what, "count": 0})
+            execution.announce({"step": "plan", "place": lists, "state": "removed", "what": what, "count": 0})
             remove(lists)
 
 
-def _erase_bytes(work: Work) -> None:
-    drops = {drop.crawl_partition: drop for drop in list_drops(work.warehouse, retired=True)}
+def _erase_bytes(execution: Execution) -> None:
+    drops = {drop.crawl_partition: drop for drop in list_drops(execution.warehouse, retired=True)}
     places = []
-    for row in work.marks:
+    for row in execution.marks:
         drop = drops.get(row["crawl_partition"])
         inside = drop is not None and str(row["source_uri"]).startswith(f"{drop.uri.rstrip('/')}/")
         places.append(
@@ -199,27 +203,29 @@ def _erase_bytes(work: Work) -> None:
                 length=row["image_length"] or 0,
             )
         )
-    work.write_all(
+    execution.write_all(
         {"step": one.step, "place": one.uri, "state": one.state, "what": one.what, "count": one.count}
-        for one in erase(places, crawl_policy(work.settings).may_change)
+        for one in erase(places, crawl_policy(execution.settings).may_change)
     )
 
 
-def _earlier_files(work: Work, hidden: Hidden) -> None:
-    """Files of earlier contents: kept until the stated time, then removed. Last, as it says that all else is done."""
+def _earlier_files(execution: Execution, hidden: Hidden) -> None:
+    """Files of earlier contents: kept until the stated time, then removed. Done last, as it records that all else is done."""
     found = {
-        f"{spec.name}/{file.path}": (work.warehouse.path(spec, file.path), rows)
+        f"{spec.name}/{file.path}": (execution.warehouse.path(spec, file.path), rows)
         for spec in CONTENT
-        for file, rows in files_with(work.warehouse, spec, hidden)
+        for file, rows in files_with(execution.warehouse, spec, hidden)
     }
-    until = work.takedown.erase_after
+    until = execution.takedown.erase_after
     common = {"step": "old_file", "state": "held", "what": "earlier content, hidden from all readers", "until": until}
-    work.write_all({**common, "place": place, "count": rows} for place, (_, rows) in found.items())
-    if work.now >= until:
+    execution.write_all({**common, "place": place, "count": rows} for place, (_, rows) in found.items())
+    if execution.now >= until:
         for path, _ in found.values():
-            work.warehouse.filesystem.delete_file(path)
-        # Also those that an earlier run removed, and was killed before it could say so.
+            execution.warehouse.filesystem.delete_file(path)
+        # Also those that an earlier run removed before it was killed and could record so.
         gone = {**common, "state": "removed", "what": "earlier content, removed", "until": None}
-        work.write_all({**gone, "place": place, "count": rows} for place, rows in _held(work).items())
+        execution.write_all({**gone, "place": place, "count": rows} for place, rows in _held(execution).items())
     what = "all that can be done now"
-    work.write_all([{"step": FINISHED, "place": "all", "state": "removed", "what": what, "count": len(work.marks)}])
+    execution.write_all(
+        [{"step": FINISHED, "place": "all", "state": "removed", "what": what, "count": len(execution.marks)}]
+    )

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - all names in the SQL are ours, all values are in tables
-"""Which rows a takedown is about: in every content that raw_crawl ever had and that still lies there, hidden or not."""
+"""Which rows a takedown is about: in every content of raw_crawl, present or earlier, that still exists, hidden or not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Match:
     """A row that a takedown takes out.
 
     Attributes:
-        matched_by: url, domain, sha256, near, or same_picture: it has the very bytes of one that was matched.
+        matched_by: url, domain, sha256, near, or same_picture: it has exactly the bytes of one that was matched.
         distance: bits in which its perceptual hash differs from the one that was asked for.
         row: its columns of raw_crawl that a takedown needs.
         texts: fingerprints of its AltText and of all its captions.
@@ -69,7 +69,7 @@ class Match:
 
 
 def find_matches(warehouse: Warehouse, requests: Sequence[Request], distance: int | None = None) -> list[Match]:
-    """The rows that the requests mean, then those near them, then all that share a picture with any of these.
+    """The rows that the requests name, then those near them, then all that share a picture with any of these.
 
     Args:
         distance: take out near copies of what URLs, domains and SHA-256 name, too: bits in which a hash may differ.

@@ -1,7 +1,9 @@
-"""What a takedown changes in the provenance: captions that lost rows are as new as before, and what was mixed of them is stale.
+"""What a takedown changes in the provenance: captions that lost rows are as fresh as before, and the training sets mixed from them
+are stale.
 
-A caption partition without the rows that its crawl partition lost is exactly what captioning would make of it now, so nothing is
-asked of an engine again. Training sets keep the inputs that they had: they are stale, and so is all that was made of them.
+A caption partition without the rows that its crawl partition lost is exactly what captioning would produce now, so no
+engine has to run again. Training sets keep the inputs that they had: they are stale, and so is everything made from
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class Noted:
-    """An asset's partition as it is since.
+    """An asset's partition as it is after the takedown.
 
     Attributes:
         partition: "all" of an asset without partitions.
@@ -50,7 +52,7 @@ class Notes:
         return f"takedown {self.takedown_id}"
 
     def crawl_partitions(self, keys: Iterable[str]) -> list[Noted]:
-        """Notes raw_crawl and all captions of some crawl partitions; of several engines the newest is returned, which stays it."""
+        """Notes raw_crawl and all captions of some crawl partitions; returns, of several engines, the newest, which it remains."""
         noted = []
         for key in sorted(set(keys)):
             newer: dict[str, tuple[str, str]] = {}

@@ -1,4 +1,7 @@
-"""Writing a takedown down. From its tombstones on no reader, export or training set sees what it takes out."""
+"""The register of takedowns. Once one's tombstones are written, no reader, export or training set sees what it removes.
+
+Opt-outs that a crawl finds of pictures that an earlier crawl took in are takedowns too, where the crawl policy says so.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
+from veclip_pipelines.crawl.policy import CrawlPolicy
 from veclip_pipelines.errors import CommitConflictError, UsageError
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.schemas.takedown_schemas import TAKEDOWNS, TOMBSTONES
@@ -30,7 +34,7 @@ class Takedown:
     """A takedown as it was written down.
 
     Attributes:
-        erase_after: until when earlier contents of the tables lie there, hidden.
+        erase_after: until when earlier contents of the tables are kept, hidden.
         distance: of near copies of what it names, None where only these are meant.
     """
 
@@ -51,9 +55,9 @@ def register(
     reason: str,
     keep_days: float,
 ) -> tuple[Takedown, list[Match]]:
-    """Writes down what is to be left out and the rows that this is: they are hidden when it returns.
+    """Records the requests and the rows that they mean: these are hidden when it returns.
 
-    Asked for again it finds what it missed, and changes nothing of who, when and why.
+    Called again with the same requests, it adds what was missed and leaves who, when and why as they were.
 
     Args:
         distance: take out near copies of what is found, too. keep_days: days that earlier contents of the tables are kept.
@@ -72,7 +76,7 @@ def register(
     known = find_takedown(warehouse, takedown_id)
     if known is not None:
         common |= {name: getattr(known, name) for name in ("requested_by", "reason", "requested_at", "erase_after")}
-    # First the rules, so that nothing comes in any more, then what came in until now.
+    # First the rules, so that nothing new comes in, then what has come in so far.
     _write_requests(warehouse, requests, common)
     matches = find_matches(warehouse, requests, distance)
     if distance is not None:
@@ -84,9 +88,9 @@ def register(
 
 
 def refresh(warehouse: Warehouse, takedown: Takedown) -> int:
-    """Adds tombstones for rows that its requests mean and that have none yet; the number of all that it has.
+    """Adds tombstones for rows that its requests mean and that have none yet; returns how many it has then.
 
-    Also for those that a later crawl brought and that were kept out: where they lie is to be erased, too.
+    Also for those that a later crawl brought and that were kept out: their bytes are to be erased, too.
     """
     rows = [_tombstone(match) for match in find_matches(warehouse, takedown.requests)]
     rows += kept_out(warehouse, takedown.takedown_id)
@@ -111,7 +115,7 @@ def kept_out(warehouse: Warehouse, takedown_id: str | None = None) -> list[dict[
 
 
 def find_takedown(warehouse: Warehouse, takedown_id: str) -> Takedown | None:
-    """The takedown whose id begins like this, or None. Raises UsageError where several do."""
+    """The takedown whose id begins with this, or None. Raises UsageError where several do."""
     found = [one for one in list_takedowns(warehouse) if one.takedown_id.startswith(takedown_id)]
     if len(found) > 1:
         raise UsageError(f"several takedowns begin with {takedown_id!r}: {', '.join(one.takedown_id for one in found)}")
@@ -150,7 +154,7 @@ def tombstones(warehouse: Warehouse, takedown_id: str) -> list[dict[str, Any]]:
 def merge_rows(
     warehouse: Warehouse, spec: TableSpec, takedown_id: str, rows: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Adds rows to a takedown's part of a table in one commit, each in the place of the one with its key; all that it has then."""
+    """Adds rows to a takedown's part of a table in one commit, replacing those with the same key; returns all that it has then."""
     partition = {"takedown_id": takedown_id}
     new = {_key(spec, row): dict(row) for row in rows}
 
@@ -194,3 +198,27 @@ def _tombstone(match: Match) -> dict[str, Any]:
         "distance": match.distance,
         "texts": list(match.texts),
     }
+
+
+BY = "crawl.yaml: opt_outs_are_takedowns"
+#: Days that earlier contents are kept by default.
+KEEP_DAYS = 7.0
+
+
+def register_opt_outs(warehouse: Warehouse, policy: CrawlPolicy) -> list[Takedown]:
+    """Registers a takedown for each crawl partition that found an opt-out of a picture which was taken in earlier."""
+    if not policy.opt_outs_are_takedowns:
+        return []
+    rows = read_rows(
+        warehouse,
+        "SELECT o.crawl_partition, list(DISTINCT o.url ORDER BY o.url) AS urls, "
+        "string_agg(DISTINCT o.detail, '; ' ORDER BY o.detail) AS details FROM raw_crawl o JOIN raw_crawl k ON k.url = o.url "
+        "WHERE o.reason = 'opted_out' AND k.outcome = 'kept' AND coalesce(k.fetched_at < o.fetched_at, true) GROUP BY 1 ORDER BY 1",
+        tables=["raw_crawl"],
+    )
+    found = []
+    for row in rows:
+        reason = f"opt-out found when {row['crawl_partition']} was crawled: {row['details']}"
+        requests = [Request("url", url) for url in row["urls"]]
+        found.append(register(warehouse, requests, by=BY, reason=reason, keep_days=KEEP_DAYS)[0])
+    return found

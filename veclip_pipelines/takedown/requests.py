@@ -1,4 +1,4 @@
-"""What is asked to be taken down: URLs, domains, SHA-256 and pictures, as a person has them at hand."""
+"""What people ask to have taken down: URLs, domains, SHA-256 and pictures, as a person has them at hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from veclip_pipelines.media.pictures import PictureError, examine
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DOMAIN = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*")
-#: Bits of 64 in which the hash of a near copy may differ: re-encoded, resized or slightly cropped pictures differ in 0 to 4.
+#: How many of its 64 bits may differ in a near copy's hash: re-encoded, resized or slightly cropped pictures differ in
+#: 0 to 4.
 NEAR = 4
 MOST_NEAR = 10
 
@@ -25,7 +26,7 @@ class Request:
 
     Attributes:
         kind: url, domain, sha256 or near. value: the URL, host, SHA-256, or a perceptual hash, 16 hex.
-        distance: of near: bits in which another's hash may differ.
+        distance: for near: bits in which another's hash may differ.
     """
 
     kind: str
@@ -34,17 +35,17 @@ class Request:
 
 
 def read_requests(texts: Iterable[str], distance: int | None = None) -> list[Request]:
-    """What a person names, each once.
+    """The requests that a person makes, each once.
 
     A picture's file asks for its bytes and for its near copies; all else for near copies of what it finds only where a distance
     is given (:func:`veclip_pipelines.takedown.matches.find_matches`).
 
     Args:
-        texts: URLs, domains, SHA-256, pictures' files; a name that begins with @ is a file with one of them a line.
+        texts: URLs, domains, SHA-256, pictures' files; a name that begins with @ is a file with one of them per line.
         distance: of near copies; :data:`NEAR` by default.
 
     Raises:
-        UsageError: nothing is asked, or something cannot be understood; nothing was done then.
+        UsageError: nothing is named, or something cannot be understood; then nothing was done.
     """
     found: list[Request] = []
     for text in _lines(texts):
@@ -55,7 +56,7 @@ def read_requests(texts: Iterable[str], distance: int | None = None) -> list[Req
 
 
 def takedown_id_of(requests: Sequence[Request]) -> str:
-    """The same requests are the same takedown: one that was killed goes on when it is asked for again."""
+    """The same requests are the same takedown: asking again continues one that was killed."""
     content = json.dumps(sorted([one.kind, one.value, one.distance] for one in requests))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

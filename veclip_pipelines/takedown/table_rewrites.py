@@ -1,4 +1,4 @@
-"""Taking rows out of the tables: each data file that has some is written anew without them, and what names it names the new one."""
+"""Taking rows out of the tables: each data file that has some is rewritten without them, and everything that named it names the new one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Hidden:
         return cls(takedown_id, pa.array(samples, pa.string()), pa.array(pictures, pa.string()))
 
     def mask(self, spec: TableSpec, rows: pa.RecordBatch) -> pa.BooleanArray:
-        """Which rows of a batch are taken out; the row that says that one was is not."""
+        """Which rows of a batch are removed; a row that records a removal is not."""
         values = {"sample_id": self.sample_ids, "image_sha256": self.pictures}
         found = pa.array([False] * rows.num_rows)
         for column in spec.hidden_by:
@@ -117,13 +117,13 @@ def rewrite_table(
     run_id: str,
     announce: Callable[[Mapping[str, int]], None],
 ) -> list[Rewritten]:
-    """Writes each present or pinned file anew without the rows, and commits partition by partition.
+    """Rewrites each present or pinned file without the rows, and commits partition by partition.
 
-    Files that nothing names are removed, as a killed run left them; those of earlier contents stay for now, hidden.
+    Files that nothing names are left over from killed runs and removed; those of earlier contents stay for now, hidden.
 
     Args:
-        held: earlier contents that nothing names any more, and that stay for now, too.
-        announce: told the rows that are about to be taken out, by place, before anything is changed.
+        held: earlier contents that nothing names any more but that stay for now, too.
+        announce: called with the number of rows about to be removed, by place, before anything is changed.
 
     Raises:
         CommitConflictError: another run changes a partition at the same time; run it again.
@@ -157,11 +157,12 @@ def rewrite_table(
 
 
 def _without(warehouse: Warehouse, spec: TableSpec, path: str, hidden: Hidden) -> DataFile:
-    """The file's rows without those that are taken out, as a new file in the same partition, in a stream."""
+    """Streams the file's rows, without those that are removed, into a new file in the same partition."""
     folders, _, name = path.rpartition("/")
     partition = dict(part.split("=", 1) for part in folders.split("/") if "=" in part)
     stem = name.removesuffix(".parquet")
-    # What the rows were made from stays the first part of the name: a rerun of the crawl takes the file for what it is.
+    # The first part of the name, which stands for what the rows were made from, stays: so a rerun of the crawl
+    # recognises the file.
     digest = hashlib.sha256(f"{stem}{hidden.takedown_id}".encode()).hexdigest()[:8]
     new = f"{stem.partition('.')[0]}.{digest}"
     source = pq.ParquetFile(warehouse.path(spec, path), filesystem=warehouse.filesystem)
@@ -183,7 +184,7 @@ def _kept(spec: TableSpec, source: pq.ParquetFile, hidden: Hidden) -> Iterator[p
 
 
 def conformed(spec: TableSpec, rows: pa.Table) -> pa.Table:
-    """Rows of an older file with the columns that a table has now."""
+    """Rows of an older file with the columns that the table has now."""
     columns = [
         rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(rows.num_rows, field.type)
         for field in spec.file_schema
@@ -194,7 +195,7 @@ def conformed(spec: TableSpec, rows: pa.Table) -> pa.Table:
 def rewrite_pins(
     warehouse: Warehouse, rewritten: Sequence[Rewritten], hidden: Hidden, *, run_id: str
 ) -> list[dict[str, Any]]:
-    """Lets the pins of training sets name the new files, and notes what the sets are from now on; the rows that changed.
+    """Points the pins of training sets to the new files, and records the sets' new content; returns the rows that changed.
 
     Raises:
         CommitConflictError: sets are being made at the same time; run it again.
@@ -247,4 +248,4 @@ def _rebuilt(warehouse: Warehouse, row: Mapping[str, Any]) -> str | None:
         try:
             return rebuild_content(warehouse, row["recipe"], row["set_version"], Path(scratch))
         except VeclipError:
-            return None  # its pinned files were gone before: the audit says so
+            return None  # its pinned files were already gone: the audit reports that

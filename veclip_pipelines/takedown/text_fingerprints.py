@@ -1,4 +1,4 @@
-"""Texts that can be found again without being kept: a text's fingerprint is its number of words and a hash of them.
+"""Texts that can be recognised without being kept: a text's fingerprint is its number of words and a hash of them.
 
 A fingerprint is looked for in running text by a hash that rolls over its words (Rabin and Karp), so that an AltText is found in
 a log, in HTML or in JSON whatever is around it, in any case, and with other spaces and punctuation.
@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-#: A text of fewer words says too little to be found by inside of another: it counts only where it is all that a value holds.
+#: A text of fewer words is too unspecific to be searched for inside another: it counts only where it is a whole value.
 LEAST_WORDS = 4
 _WORD = re.compile(r"\w+")
 #: Odd, so that its powers never vanish modulo 2 to the 64th.
@@ -80,7 +80,7 @@ def _word_hash(word: str) -> int:
 
 
 def _rolled(hashes: npt.NDArray[np.uint64], words: int) -> npt.NDArray[np.uint64]:
-    """The hash of each window of so many words, shape (windows,): sums of hash times power, all modulo 2 to the 64th."""
+    """The hash of each window of this many words, shape (windows,): sums of hash times power, all modulo 2 to the 64th."""
     with np.errstate(over="ignore"):
         powers = np.multiply.accumulate(np.full(words, _BASE, dtype=np.uint64))
         if words == len(hashes):

@@ -1,4 +1,4 @@
-"""Whether what was taken down is gone: every file that this installation keeps is looked through, decoded."""
+"""Whether what was taken down is gone: every file that this installation keeps is decoded and searched."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from veclip_pipelines.takedown.content_search import Hit, Searched
 from veclip_pipelines.takedown.requests import NEAR
 from veclip_pipelines.takedown.table_rewrites import CONTENT
 from veclip_pipelines.takedown.text_fingerprints import Wanted
-from veclip_pipelines.takedown.tracked import search_server
+from veclip_pipelines.takedown.tracking_search import search_server
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Remnant:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a search came to.
+    """The outcome of a search.
 
     Attributes:
         places: files, databases and servers that were looked into.
-        remnants: what is still there; of one kind in one file the first.
-        shared: texts that were found, and that others who stay have word for word: they say nothing.
+        remnants: what is still there; the first of each kind in each file.
+        shared: texts that were found but that rows which may stay have word for word: they prove nothing.
         unreadable: places that could not be looked into, with why.
     """
 
@@ -77,7 +77,7 @@ def verify(
     exports, reports and the drops themselves. Models are not looked into.
 
     Args:
-        databases: SQLAlchemy's URLs of further ones: Dagster's own, where it is no file in DAGSTER_HOME.
+        databases: further databases as SQLAlchemy URLs: Dagster's own, unless it is a file in DAGSTER_HOME.
     """
     marks = _marks(warehouse, takedown_id)
     searched = _searched(marks)
@@ -91,7 +91,7 @@ def verify(
             for uri, hit in place.look():
                 hits.append((place, uri, hit))
         except FileNotFoundError:
-            continue  # it went while we looked: a run is at work
+            continue  # it disappeared during the search: a run is at work
         except (OSError, EOFError, pa.ArrowException, ValueError, sqlite3.Error, zlib.error, VeclipError) as error:
             unreadable[place.uri] = str(error).splitlines()[0]
     shared = _shared_texts(warehouse, {hit.what for _, _, hit in hits if hit.kind == "text"})
@@ -112,7 +112,7 @@ class _Place:
     """A file, a database or a server.
 
     Attributes:
-        look: what it holds, each with where that lies.
+        look: returns its hits, each with its place.
         is_ours: whether we may change it.
     """
 
@@ -192,7 +192,7 @@ def _not_ours(warehouse: Warehouse) -> set[str]:
 
 
 def _shared_texts(warehouse: Warehouse, found: set[str]) -> set[str]:
-    """Those of the texts that a row has which may stay."""
+    """Those of the texts that occur in a row which may stay."""
     if not found:
         return set()
     wanted, shared = Wanted(found), set()
@@ -207,7 +207,7 @@ def _shared_texts(warehouse: Warehouse, found: set[str]) -> set[str]:
 
 
 def _allowed_looks(warehouse: Warehouse, found: Sequence[Hit], searched: Searched) -> set[Hit]:
-    """Those of the pictures that look as much like one that may stay as like one that was taken down."""
+    """Those of the pictures that resemble one that may stay at least as much as one that was taken down."""
     if not found:
         return set()
     allowed = set()

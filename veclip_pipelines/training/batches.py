@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from veclip_pipelines.training.draw import times_seen
 
-#: One picture alone contrasts with nothing: a rest as small as that joins the batch before it.
+#: One picture alone has nothing to contrast with: a remainder of one joins the batch before it.
 _SMALLEST = 2
 
 
@@ -38,7 +38,7 @@ class Seen:
     Attributes:
         epochs: whole epochs.
         total: shape (samples,).
-        last: of that, in the epoch that was begun and not ended, shape (samples,).
+        last: of that, in the epoch that was begun but not finished, shape (samples,).
     """
 
     epochs: int
@@ -51,7 +51,7 @@ class BatchPlan:
     """The batches of a run. They are worked out from (seed, epoch) alone, so a run resumes at any step.
 
     Attributes:
-        weights: times that each sample is seen an epoch on average; None: once.
+        weights: how often each sample is seen per epoch on average; None: once.
     """
 
     samples: int
@@ -61,7 +61,7 @@ class BatchPlan:
     weights: npt.NDArray[np.float64] | None = None
 
     def counts(self, epoch: int) -> npt.NDArray[np.int64] | None:
-        """How often each sample is seen at an epoch; None where each is seen once."""
+        """How often each sample is seen in an epoch; None where each is seen once."""
         if self.weights is None or self.keys is None:
             return None
         return times_seen(self.seed, epoch, self.keys, self.weights)
@@ -84,7 +84,7 @@ class BatchPlan:
         return sum(self.batches_in(epoch) for epoch in range(epochs))
 
     def seen(self, steps: int) -> Seen:
-        """How often each sample is seen in a run of so many steps."""
+        """How often each sample is seen in a run of this many steps."""
         total, last = (np.zeros(self.samples, dtype=np.uint32) for _ in range(2))
         epoch, step = 0, 0
         while step < steps:

@@ -44,7 +44,7 @@ class CheckpointTask:
     Attributes:
         config: the CLIPConfig that the recipe names, as JSON has it.
         loader: how each rank reads its pictures.
-        note: what MLflow shows above the run, Markdown: the ways back to Dagster and to the pages.
+        note: Markdown that MLflow shows above the run: links back to Dagster and to the pages.
     """
 
     warehouse: Warehouse
@@ -72,7 +72,7 @@ def checkpoint_id_of(recipe: Recipe, config: Mapping[str, Any], set_version: str
 
 
 def find_checkpoint(warehouse: Warehouse, checkpoint_id: str) -> dict[str, object] | None:
-    """The row of a checkpoint whose weights are still there, or None."""
+    """The row of a checkpoint whose weights still exist, or None."""
     rows = read_rows(
         warehouse,
         "SELECT * FROM checkpoints WHERE checkpoint_id = ?",
@@ -90,7 +90,7 @@ def state_folder(task: CheckpointTask) -> Path:
 
 
 def prepare_training(task: CheckpointTask) -> int:
-    """Writes the samples for the ranks where they are not there yet; says how many."""
+    """Writes the samples for the ranks unless they are there already; returns how many."""
     path = state_folder(task) / "samples.arrow"
     if path.is_file():
         return len(SampleFile(path))
@@ -98,7 +98,7 @@ def prepare_training(task: CheckpointTask) -> int:
 
 
 def begin_run(task: CheckpointTask) -> str:
-    """Opens the MLflow run of a training, or takes up the one of a training that was cut off; its id."""
+    """Opens the MLflow run of a training, or reopens that of an interrupted one; returns its id."""
     if known := saved_facts(state_folder(task))[1]:
         return known
     tags = {
@@ -129,7 +129,7 @@ def begin_run(task: CheckpointTask) -> str:
 def run_rank(
     task: CheckpointTask, rank: int, world: int, address: str, mlflow_run_id: str, before_step: Callable[[], None]
 ) -> dict[str, Any]:
-    """One rank's training; the first saves what was made and returns the checkpoint's row. Runs on a worker."""
+    """One rank's training; the first rank saves the result and returns the checkpoint's row. Runs on a worker."""
     # torch takes seconds to import: this module is also loaded by steps that do not train.
     import torch
 
@@ -170,7 +170,7 @@ def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int
         pq.write_table(pa.Table.from_pylist([vars(log) for log in history]), scratch / HISTORY)
         write_exposure(scratch, samples, plan_of(samples, task.recipe.training).seen(len(history)))
         weights = hashlib.sha256((scratch / "model.safetensors").read_bytes()).hexdigest()
-        # A checkpoint that lost its row or was cut short is made anew.
+        # A checkpoint that lost its row or is incomplete is made anew.
         shutil.rmtree(task.folder, ignore_errors=True)
     tail = history[-max(1, len(history) // 10) :]
     settings = {
@@ -196,7 +196,7 @@ def _save(task: CheckpointTask, trained: Trained, mlflow_run_id: str, world: int
 
 
 def finish_training(task: CheckpointTask, row: Mapping[str, Any]) -> None:
-    """Registers the model with MLflow, ends its run, writes the checkpoint's row and takes the state away."""
+    """Registers the model with MLflow, ends its run, writes the checkpoint's row and removes the state."""
     run = task.tracking.reopen(str(row["mlflow_run_id"]))
     run.set_tags({"weights_sha256": str(row["weights_sha256"]), "uri": str(row["uri"])})
     run.log_folder(task.folder, "model")
@@ -213,5 +213,5 @@ def finish_training(task: CheckpointTask, row: Mapping[str, Any]) -> None:
 
 
 def read_history(folder: Path) -> Mapping[str, list[Any]]:
-    """Loss and learning rate by step, as training wrote them beside the weights."""
+    """Loss and learning rate by step, as training wrote them next to the weights."""
     return pq.read_table(folder / HISTORY).to_pydict()  # type: ignore[no-any-return]

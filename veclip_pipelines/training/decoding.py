@@ -1,5 +1,5 @@
 """From a picture's bytes in a shard to the pixels that a tower takes: libjpeg-turbo decodes, and torch's vectorised bicubic for
-bytes resizes, in a third of Pillow's time and within two of 255 of its values. transformers is not imported here.
+bytes resizes, in a third of Pillow's time and within 2 (of 255) of its values. transformers is not imported here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RATIOS = (math.log(3 / 4), math.log(4 / 3))
 
 @dataclass(frozen=True)
 class Crop:
-    """What of a picture is shown: share of its area, ratio of its sides, and where; each drawn from [0, 1)."""
+    """Which part of a picture is shown: share of its area, ratio of its sides, and where; each drawn from [0, 1)."""
 
     scale: float
     ratio: float
@@ -41,7 +41,7 @@ def load_pictures(wanted: Sequence[Wanted], size: int, crop_scale: float) -> npt
     """Pixels, shape (pictures, size, size, 3).
 
     Raises:
-        VeclipError: a picture cannot be read any more; it was whole when it was indexed.
+        VeclipError: a picture that was intact when it was indexed cannot be read any more.
     """
     pixels = np.empty((len(wanted), size, size, 3), dtype=np.uint8)
     for place, item in enumerate(wanted):
@@ -74,19 +74,19 @@ def _resized(part: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
 
 
 def _decoded(data: bytes, size: int, crop_scale: float) -> npt.NDArray[np.uint8]:
-    """The picture, shape (height, width, 3); a JPEG no larger than is needed: libjpeg-turbo scales while it decodes."""
+    """The picture, shape (height, width, 3); a JPEG no larger than needed, as libjpeg-turbo scales while it decodes."""
     if (found := plain_jpeg_size(data, MAX_PIXELS)) is not None:
-        # A crop shows a part only: its own side must not be below what is wanted.
+        # A crop shows only a part, whose side must not be below the wanted size.
         side = math.ceil(size / math.sqrt(crop_scale * 3 / 4)) if crop_scale < 1.0 else size
         try:
             pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
                 data, "RGB", min_height=min(side, found[1]), min_width=min(side, found[0])
             )
         except ValueError:
-            pass  # damage: Pillow says what it is
+            pass  # damaged: Pillow says how
         else:
             return pixels
-    return np.array(decode(data))  # a copy, as torch takes none that cannot be written to
+    return np.array(decode(data))  # a copy, as torch refuses read-only arrays
 
 
 def _middle(wide: int, high: int) -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""The mix: which of a sample's texts is drawn at an epoch, by generators that count instead of remembering.
+"""The mix: which of a sample's texts is drawn in an epoch, by counter-based generators, which keep no state.
 
 What is drawn is a pure function of (seed, epoch, sample_id): it does not depend on workers, order or resumption.
 """
@@ -16,14 +16,14 @@ _MIX_A, _MIX_B, _STEP = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB13311
 
 
 def draw(seed: int, epoch: int, sample_id: str, probabilities: Sequence[float]) -> int:
-    """Index of the text that a sample shows at an epoch (VeCLIP, section 3.3)."""
+    """Index of the text that is shown with a sample in an epoch (VeCLIP, section 3.3)."""
     point = uniform(seed, epoch, sample_id, "")
     bounds = list(accumulate(probabilities))
     return next((index for index, bound in enumerate(bounds) if point < bound), len(bounds) - 1)
 
 
 def uniform(seed: int, epoch: int, sample_id: str, what: str) -> float:
-    """A number of [0, 1) for one sample at one epoch; ``what`` tells draws for different ends apart."""
+    """A number in [0, 1) for one sample in one epoch; ``what`` separates draws for different purposes."""
     text = f"{seed}\0{epoch}\0{sample_id}" + (f"\0{what}" if what else "")
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
 
@@ -31,7 +31,7 @@ def uniform(seed: int, epoch: int, sample_id: str, what: str) -> float:
 def times_seen(
     seed: int, epoch: int, keys: npt.NDArray[np.uint64], weights: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
-    """How often each sample is seen at an epoch, shape (samples,): the weight's whole part, and one more by its fraction.
+    """How often each sample is seen in an epoch, shape (samples,): the weight's whole part, and one more by its fraction.
 
     Args:
         keys: the first 64 bits of each sample_id. Mixed by SplitMix64 (Steele et al. 2014), as millions are drawn at once.

@@ -19,13 +19,13 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
     import torch
 
     mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-    # In place, or most of the time goes into fresh memory for what lies between.
+    # In place, or most of the time would go into fresh memory for intermediate results.
     planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     return planes.mul_(1 / (255 * std)).sub_(mean / std)
 
 
 def preprocessor_config(size: int) -> dict[str, object]:
-    """What transformers' CLIPImageProcessor reads beside a checkpoint: shorter side by bicubic, middle, normalised."""
+    """What transformers' CLIPImageProcessor reads next to a checkpoint: shorter side by bicubic, centre crop, normalised."""
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,

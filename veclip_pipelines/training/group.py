@@ -1,4 +1,4 @@
-"""The ranks that train one model together: torch.distributed, or one rank alone."""
+"""The ranks that train one model together: torch.distributed, or a single rank."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-#: A rank that is lost makes the others fail at once; this is for one that hangs.
+#: If a rank is lost, the others fail at once; this is for one that hangs.
 _TIMEOUT = timedelta(minutes=10)
 
 
@@ -54,14 +54,14 @@ class Group:
             tensor.copy_(part.view_as(tensor))
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Waits until all ranks are here."""
         if self.world > 1:
             dist.barrier()
 
 
 @contextmanager
 def joined(rank: int, world: int, address: str, device: str) -> Iterator[Group]:
-    """Joins the ranks that meet at an address, tcp://host:port; NCCL on GPUs, gloo on processors. One alone meets nobody."""
+    """Joins the ranks that meet at an address, tcp://host:port; NCCL on GPUs, gloo on processors. A single rank joins nothing."""
     if world == 1:
         yield Group(device=device)
         return

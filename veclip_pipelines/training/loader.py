@@ -19,7 +19,7 @@ from veclip_pipelines.training.decoding import Crop, Wanted, load_pictures
 from veclip_pipelines.training.draw import draw, uniform
 from veclip_pipelines.training.samples import SampleFile, TrainingSample
 
-#: Pictures in one piece of work.
+#: Pictures in one task.
 _PIECE = 32
 
 
@@ -30,7 +30,7 @@ class LoaderSettings:
     Attributes:
         workers: threads or processes.
         processes: processes, started by spawn, instead of threads: for pictures that Pillow decodes.
-        ahead: batches that are read before they are asked for.
+        ahead: batches that are read in advance.
     """
 
     workers: int = 2
@@ -68,7 +68,7 @@ class Loader:
 
     @contextmanager
     def batches(self, start: int = 0) -> Iterator[Iterator[LoadedBatch]]:
-        """Batches from a step on. What is read ahead is dropped where the context ends."""
+        """Batches from a step on. What was read ahead is dropped when the context ends."""
         with self._executor() as executor:
             try:
                 yield self._ahead(executor, start)

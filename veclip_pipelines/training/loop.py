@@ -39,7 +39,7 @@ TOKENIZER_SAMPLES = 1_000_000
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training as each rank gets it.
+    """A training as it is passed to each rank.
 
     Attributes:
         samples: file of the set's samples.
@@ -57,7 +57,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training made."""
+    """The result of a training."""
 
     model: CLIPModel
     tokenizer: Any
@@ -78,11 +78,11 @@ def train(
     and losses that differ by rounding.
 
     Args:
-        on_step: called by the first rank for each step that is done.
-        before_step: may raise, to end a run that nobody waits for any more.
+        on_step: called by the first rank after each step.
+        before_step: may raise, to end a run that has been cancelled.
 
     Raises:
-        VeclipError: fewer than two samples, a picture that is gone, a loss that is not finite or sits at chance.
+        VeclipError: fewer than two samples, a missing picture, a loss that is not finite or stays at chance.
     """
     samples, settings = SampleFile(job.samples), job.training
     if len(samples) < 2:
@@ -141,7 +141,7 @@ def _step(
     for parameters in optimiser.param_groups:
         parameters["lr"] = rate
     pixels = normalised(torch.from_numpy(loaded.pixels).to(group.device))
-    # A rank without a share, at an epoch's small rest, still takes part in each exchange.
+    # A rank without a share of an epoch's small last batch still takes part in each exchange.
     tokens = tokens_of(tokenizer, loaded.texts or [""])
     tokens = {name: tensor[: len(loaded.texts)].to(group.device) for name, tensor in tokens.items()}
     optimiser.zero_grad(set_to_none=True)

@@ -1,7 +1,7 @@
 """The contrastive losses over all ranks, and their gradients with respect to a rank's own features.
 
-Features are computed first and their gradients second (GradCache, Gao et al. 2021): so a batch of any size is contrasted as a
-whole, whatever a rank computes at a time, and the ranks exchange features and not inner values.
+Features are computed first and their gradients second (GradCache, Gao et al. 2021): so a batch of any size is
+contrasted as a whole, however little a rank computes at a time, and the ranks exchange features, not activations.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ def sigmoid_loss(
 
 
 def chance_loss(name: LossName, batch: int) -> float:
-    """The loss of a model to which all pairs look the same: where training stands that has collapsed."""
+    """The loss of a model to which all pairs look the same: the loss at which a collapsed training stays."""
     if name == "infonce":
         return math.log(batch)
-    # The best a constant logit can do: it says that one pair of a row is right.
+    # The best that a constant logit can do: that of one right pair in each row.
     return math.log(batch) - (batch - 1) * math.log1p(-1.0 / batch)
 
 
 def feature_gradients(
     name: LossName, image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, group: Group
 ) -> FeatureGradients:
-    """Gathers all ranks' features and works out the loss.
+    """Gathers all ranks' features and computes the loss.
 
     Args:
         image, text: this rank's normalised features without a graph, float32, shape (share, dim).
@@ -86,6 +86,6 @@ def feature_gradients(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     ]
     total = loss.detach().clone()
-    # Each rank has the gradients of its own rows of the loss; a feature takes part in everybody's.
+    # Each rank has the gradients of its own rows of the loss; a feature contributes to every rank's.
     group.sum_([*gradients, total])
     return FeatureGradients(total.item(), gradients[0][own], gradients[1][own], gradients[2], gradients[3])

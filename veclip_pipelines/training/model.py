@@ -1,4 +1,4 @@
-"""A CLIP with random weights, as a recipe's config and tokenizer make it."""
+"""A CLIP with random weights, built from a recipe's config and tokenizer."""
 
 from __future__ import annotations
 

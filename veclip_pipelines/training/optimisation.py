@@ -1,4 +1,4 @@
-"""One optimiser step, and what goes with it: learning rate, decay, averaged weights, a stop where training has failed."""
+"""One optimiser step, and what goes with it: learning rate, decay, averaged weights, and a stop when training has failed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from veclip_pipelines.training.group import Group
 from veclip_pipelines.training.losses import FeatureGradients, LossName, chance_loss, feature_gradients
 
 MAX_LOGIT_SCALE = math.log(100.0)
-#: SigLIP's start (Zhai et al. 2023, section 3.2): most pairs are wrong ones.
+#: SigLIP's initial values (Zhai et al. 2023, section 3.2): most pairs are wrong ones.
 SIGMOID_SCALE, SIGMOID_BIAS = math.log(10.0), -10.0
-#: Steps over which a loss is looked at, after the warm-up and as many again, and how near to chance it is then.
+#: Steps over which the loss is watched, after the warm-up and that many more, and how near to chance is too near.
 _WINDOW, _NEAR = 100, 0.005
 
 
@@ -75,7 +75,7 @@ def accumulate_gradients(
         found = feature_gradients(settings.loss, image.detach(), text.detach(), scale, bias, group)
         torch.autograd.backward([image, text], [found.image, found.text])
     else:
-        # Features first without their inner values, then once more piece by piece with the gradients that are known by then.
+        # Features first without a graph, then again piece by piece with the gradients that are known by then.
         with torch.no_grad():
             parts = [model.features(pixels[piece], _cut(tokens, piece), dtype) for piece in pieces]
         width = int(model.clip.config.projection_dim or 0)
@@ -130,17 +130,17 @@ class Average:
 
 @dataclass
 class Health:
-    """Stops a run that has failed, with what to do.
+    """Stops a run that has failed, and says what to do.
 
-    A pilot at learning rate 1e-3 collapsed: all pictures looked the same to the model, and the loss sat at the logarithm of
-    the batch to the end of the run.
+    A pilot at learning rate 1e-3 collapsed: all pictures looked the same to the model, and the loss stayed at the
+    logarithm of the batch size to the end of the run.
     """
 
     settings: TrainingSettings
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
 
     def look(self, step: int, loss: float, batch: int) -> None:
-        """Raises VeclipError where the loss is not finite, or sits at chance."""
+        """Raises VeclipError where the loss is not finite, or stays at chance."""
         advice = (
             f"lower the learning rate ({self.settings.learning_rate:g}) or clip the gradients harder "
             f"(max_grad_norm {self.settings.max_grad_norm:g}) in the recipe"

@@ -1,4 +1,4 @@
-"""One rank a Dask worker: started by the asset, met at the first worker's address, started anew where one is lost."""
+"""One rank per Dask worker: started by the asset, joined at the first worker's address, restarted when one is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _LOG = logging.getLogger(__name__)
-#: Starts without a step more than the last, after which it is given up.
+#: Consecutive starts without progress after which training gives up.
 _FRUITLESS = 3
 _WAIT_SECONDS, _LOOK_SECONDS = 120.0, 1.0
 
@@ -47,10 +47,10 @@ class RankLostError(Exception):
 
 
 def train_checkpoint(runner: DaskRunner, task: CheckpointTask, ranks: int) -> dict[str, Any]:
-    """Trains, saves, logs to MLflow, writes the row and returns it. A run that was cut off goes on where its last state is.
+    """Trains, saves, logs to MLflow, writes the row and returns it. A run that was interrupted continues from its last state.
 
     Raises:
-        VeclipError: as :func:`train_on`; the MLflow run is FAILED then.
+        VeclipError: as :func:`train_on`; then the MLflow run is FAILED.
     """
     prepare_training(task)
     mlflow_run_id = begin_run(task)
@@ -64,13 +64,13 @@ def train_checkpoint(runner: DaskRunner, task: CheckpointTask, ranks: int) -> di
 
 
 def train_on(runner: DaskRunner, task: CheckpointTask, ranks: int, mlflow_run_id: str) -> dict[str, Any]:
-    """Trains a checkpoint with one rank a worker, and returns what the first rank made.
+    """Trains a checkpoint with one rank per worker, and returns what the first rank returned.
 
     Args:
-        ranks: how many; 0 takes all workers that are there.
+        ranks: how many; 0 takes all workers.
 
     Raises:
-        VeclipError: what training itself raised; or ranks were lost again and again without a step more.
+        VeclipError: what training itself raised; or ranks were lost again and again without progress.
     """
     client, fruitless, attempt = runner.client, 0, 0
     reached = saved_facts(state_folder(task))[0]
@@ -92,7 +92,7 @@ def train_on(runner: DaskRunner, task: CheckpointTask, ranks: int, mlflow_run_id
 
 
 def _workers(client: Client, ranks: int) -> list[str]:
-    """Addresses of the workers to train on. Raises VeclipError where there are not as many."""
+    """Addresses of the workers to train on. Raises VeclipError if there are too few."""
     wanted = max(ranks, 1)
     try:
         client.wait_for_workers(wanted, timeout=_WAIT_SECONDS)
@@ -131,13 +131,13 @@ def _attempt(
             with suppress(TimeoutError):
                 wait(futures, timeout=_LOOK_SECONDS)
             failed = [future for future in futures if future.status in ("error", "cancelled", "lost")]
-            # What training itself says goes before what its end did to the other ranks.
+            # An error of training itself takes precedence over what it caused in the other ranks.
             for future in failed:
                 error = future.exception() if future.status == "error" else None
                 if isinstance(error, VeclipError):
                     raise error
             if failed:
-                time.sleep(_LOOK_SECONDS)  # the rank that failed by itself may be about to say so
+                time.sleep(_LOOK_SECONDS)  # the rank where the failure began may be about to report it
                 errors = [future.exception() for future in futures if future.status == "error"]
                 for error in errors:
                     if isinstance(error, VeclipError) or not isinstance(error, lost):

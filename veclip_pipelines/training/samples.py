@@ -1,7 +1,7 @@
 """The samples of a training set as training needs them: texts with probabilities, and where the picture is.
 
-They are written once into a file in Arrow's own layout, which every rank maps into its memory: 300 million samples cost a
-rank no memory of its own, and any sample is read by its number.
+They are written once into a file in Arrow's own layout, which every rank maps: 300 million samples cost a rank no
+memory of its own, and any sample is read by its number.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class TrainingSample:
 def write_samples(warehouse: Warehouse, recipe: str, set_version: str, path: Path) -> int:
     """Writes the kept samples of a set, in the order of their shards; the file appears under its name when it is whole.
 
-    Pictures are looked up in raw_crawl as the set pins it, so that a partition that was replaced since does not matter.
+    Pictures are looked up in raw_crawl as the set pins it, so that it does not matter if a partition has been replaced
+    since.
 
     Returns:
         The number of samples.
@@ -76,7 +77,7 @@ def write_samples(warehouse: Warehouse, recipe: str, set_version: str, path: Pat
 
 
 def _even(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """Batches of the same number of rows, save the last: so a row's number tells its batch."""
+    """Batches of the same number of rows, but for the last, so that a row's number gives its batch."""
     held: list[pa.Table] = []
     rows = 0
     for batch in reader:
@@ -92,7 +93,7 @@ def _even(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 @dataclass(frozen=True)
 class SampleFile:
-    """The samples that :func:`write_samples` wrote, by their number."""
+    """The samples that :func:`write_samples` wrote, by number."""
 
     path: Path
 
@@ -141,7 +142,7 @@ class SampleFile:
                 yield from texts
 
     def sample_ids(self) -> Iterator[pa.Array]:
-        """All sample_ids in their order, in parts."""
+        """All sample_ids in order, in parts."""
         for number in range(self._reader.num_record_batches):
             yield self._reader.get_batch(number).column("sample_id")
 

@@ -1,4 +1,4 @@
-"""Where a run stands: enough to go on from a step as if nothing had happened. Written whole or not at all."""
+"""A run's state: enough to continue from a step as if nothing had happened. Written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def save_state(
 def load_state(
     folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, average: Average | None
 ) -> Progress:
-    """Takes up the last state that was saved; a run that has none begins at step 0.
+    """Loads the last state that was saved; a run that has none begins at step 0.
 
     Raises:
         VeclipError: the state does not fit the model.

@@ -1,4 +1,4 @@
-"""What a run has done so far, as it is told to others. torch is not imported here."""
+"""What a run has done so far, for others to read. torch is not imported here."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from lineage_story import CHECKPOINT, EYE, HAND, MLFLOW_RUN, add, put, tell
 
-from veclip_pipelines.audit.audit_runs import Materialised
 from veclip_pipelines.audit.auditing import CHECKS, audit
+from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP

@@ -9,12 +9,8 @@ from benchmarks import NAMES, class_folders, karpathy, webdataset
 from builders import picture
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.benchmarks import (
-    RetrievalBenchmark,
-    ZeroShotBenchmark,
-    benchmark_folders,
-    open_benchmark,
-)
+from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark, ZeroShotBenchmark
+from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
 from veclip_pipelines.media.shards import read_range
 
 

@@ -13,9 +13,8 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from veclip_pipelines.compute.fanout import HereRunner
 from veclip_pipelines.evaluation.benchmarks import open_benchmark
-from veclip_pipelines.evaluation.intervals import mean_per_class, share_of
 from veclip_pipelines.evaluation.models import ModelSource, load_model
-from veclip_pipelines.evaluation.scoring import accuracies, embed, recalls, score
+from veclip_pipelines.evaluation.scoring import accuracies, embed, mean_per_class, recalls, score, share_of
 from veclip_pipelines.media.pictures import decode
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from veclip_pipelines.config.recipe import Recipe, recipe_catalogue
 from veclip_pipelines.config.settings import Settings
-from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, ZeroShotBenchmark, open_benchmark
+from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark, ZeroShotBenchmark
+from veclip_pipelines.evaluation.benchmarks import open_benchmark
 from veclip_pipelines.experiment.alttexts import KINDS, alt_text
 from veclip_pipelines.experiment.captioner import SHIPPED, TAUGHT
 from veclip_pipelines.experiment.data import NAMES, RETRIEVAL, Sizes, write_benchmarks, write_crawl

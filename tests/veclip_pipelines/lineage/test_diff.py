@@ -13,7 +13,7 @@ from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.diff import diff
 from veclip_pipelines.schemas.crawl_schemas import ENGINES, VECAP
-from veclip_pipelines.serving.trace_page import diff_page
+from veclip_pipelines.serving.standalone_pages import diff_page
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

@@ -18,7 +18,7 @@ from veclip_pipelines.lineage.questions import Kind, Question, condition_of, und
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import Branch, as_json, tree_of
 from veclip_pipelines.serving.app import build_app
-from veclip_pipelines.serving.trace_page import standalone_page
+from veclip_pipelines.serving.standalone_pages import standalone_page
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 

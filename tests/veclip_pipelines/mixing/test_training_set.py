@@ -13,15 +13,8 @@ import pytest
 from veclip_pipelines.config.recipe import MAIN, Recipe
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.uids import read_uids, write_uids
-from veclip_pipelines.mixing.training_set import (
-    Mix,
-    ResolvedText,
-    TrainingSet,
-    input_versions,
-    make_training_set,
-    rebuild,
-    resolve_mix,
-)
+from veclip_pipelines.mixing.mix import Mix, ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import TrainingSet, input_versions, make_training_set, rebuild
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.schemas.training_schemas import TRAINING_SETS

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.export.rows import note_page
+from veclip_pipelines.export.exported_samples import note_page
 from veclip_pipelines.lineage.graph import find_subject, lineage_graph
 from veclip_pipelines.reporting.card import Card, card_json, data_card
 from veclip_pipelines.reporting.croissant import croissant
@@ -26,7 +26,7 @@ from veclip_pipelines.reporting.openlineage_events import events, send
 from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.serving.lineage_picture import boxes_of, lineage_svg
-from veclip_pipelines.serving.report_page import report_page
+from veclip_pipelines.serving.standalone_pages import report_page
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.execution import carry_out

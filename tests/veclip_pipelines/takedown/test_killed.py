@@ -16,7 +16,7 @@ from builders import picture
 from lineage_story import CHECKPOINT, tell, tell_provenance
 
 from veclip_pipelines.config.settings import Settings
-from veclip_pipelines.export.rows import note_export, note_page
+from veclip_pipelines.export.exported_samples import note_export, note_page
 from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -33,7 +33,7 @@ from veclip_pipelines.crawl import erasing
 from veclip_pipelines.export import webdataset
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
-from veclip_pipelines.takedown import carrying_out, elsewhere, noting, register, rewriting
+from veclip_pipelines.takedown import copies, execution, provenance_edits, register, table_rewrites
 from veclip_pipelines.takedown.requests import read_requests
 
 left = int(sys.argv[1])
@@ -54,16 +54,16 @@ def counted(call):
     return wrapper
 
 for module, names in (
-    (register, ("append_new", "replace_partition")), (rewriting, ("claim_file", "write_file", "replace_partition")),
-    (noting, ("record",)), (erasing, ("zero_ranges", "blank_rows")), (elsewhere.shutil, ("rmtree",)),
-    (webdataset, ("_put", "_rewrite_without")), (elsewhere.Path, ("unlink",)),
+    (register, ("append_new", "replace_partition")), (table_rewrites, ("claim_file", "write_file", "replace_partition")),
+    (provenance_edits, ("record",)), (erasing, ("zero_ranges", "blank_rows")), (copies.shutil, ("rmtree",)),
+    (webdataset, ("_put", "_rewrite_without")), (copies.Path, ("unlink",)),
 ):
     for name in names:
         setattr(module, name, counted(getattr(module, name)))
 settings = Settings.from_env()
 warehouse = Warehouse.at(settings.warehouse)
 takedown, _ = register.register(warehouse, read_requests([sys.argv[2]]), by="someone", reason="asked", keep_days=0)
-carrying_out.carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-1")
+execution.carry_out(warehouse, settings, takedown.takedown_id, tracking=None, run_id="run-1")
 print(done)
 """
 STATE = {

@@ -17,15 +17,15 @@ from veclip_pipelines.audit.auditing import audit
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation.scoreboard import newest_scores, our_rows
+from veclip_pipelines.export.exported_samples import note_export
 from veclip_pipelines.export.huggingface import export_huggingface
-from veclip_pipelines.export.rows import note_export
 from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.lineage.questions import Kind, Question
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import tree_of
 from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
-from veclip_pipelines.serving.takedown_page import takedown_page
+from veclip_pipelines.serving.standalone_pages import takedown_page
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.standings import all_files
 from veclip_pipelines.tables.warehouse import Warehouse

@@ -21,7 +21,8 @@ from veclip_pipelines.compute.fanout import DaskRunner
 from veclip_pipelines.config.recipe import Recipe
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.mixing.mix import ResolvedText, resolve_mix
+from veclip_pipelines.mixing.training_set import input_versions, make_training_set
 from veclip_pipelines.mlflow_tracking import Tracking
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse

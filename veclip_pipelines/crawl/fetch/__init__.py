@@ -1,1 +1,4 @@
-"""Fetching pictures that a drop only has URLs of: bounded in time, size and place, and refused where the owner says no."""
+"""Fetching pictures by their URLs: politely, within limits, and only from addresses on the public internet.
+
+Here: the HTTP client, robots.txt and opt-out directives, address checks. Not here: which URLs are fetched, and rows.
+"""

@@ -11,8 +11,7 @@ from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.execution import carry_out, unfinished
-from veclip_pipelines.takedown.opt_outs import BY, register_opt_outs
-from veclip_pipelines.takedown.register import list_takedowns
+from veclip_pipelines.takedown.register import BY, list_takedowns, register_opt_outs
 
 URL = "https://photos.example/cat.png"
 

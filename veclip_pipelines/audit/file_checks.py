@@ -24,12 +24,12 @@ from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.standings import Standing, connect_all, standings
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: A file that nothing names yet may be of a run that is at work.
+#: A younger file that nothing names may belong to a run that is at work.
 _AT_WORK_SECONDS = 86_400.0
 
 
 def check_files(about: Audited) -> Iterator[Finding]:
-    """Each file that a table's version names is there, with the size that it had."""
+    """Each file that a table's version names exists, with its recorded size."""
     for spec in tables().values():
         for file in files_of(about.warehouse.open(spec), {}):
             about.look()
@@ -41,7 +41,7 @@ def check_files(about: Audited) -> Iterator[Finding]:
 
 
 def check_orphans(about: Audited, shards: str | None) -> Iterator[Finding]:
-    """No data file and no tar of ours that nothing names, but for those of runs that may be at work now."""
+    """There is no data file and no tar of ours that nothing names, but for those of runs that may be at work now."""
     before = time.time() - _AT_WORK_SECONDS
     for spec in tables().values():
         files = standings(about.warehouse, spec)
@@ -58,13 +58,13 @@ def check_orphans(about: Audited, shards: str | None) -> Iterator[Finding]:
 
 
 def _stem(path: str) -> str:
-    """A data file's name without what a rewriting added to it."""
+    """A data file's name without the suffix that a rewrite added."""
     folder, _, name = path.rpartition("/")
     return f"{folder}/{name.partition('.')[0]}"
 
 
 def orphan_tars(warehouse: Warehouse, shards: str, before: float) -> list[str]:
-    """Tars of ours, older than a time, that no row of raw_crawl points into, not one of an earlier content either."""
+    """Tars of ours, older than a time, that no row of raw_crawl points into, in its present or an earlier content."""
     tars = {file.uri for file in files_under(shards) if file.path.endswith(".tar") and (file.changed or 0.0) < before}
     if not tars:
         return []
@@ -74,7 +74,7 @@ def orphan_tars(warehouse: Warehouse, shards: str, before: float) -> list[str]:
 
 
 def check_pins(about: Audited, *, rebuild: bool) -> Iterator[Finding]:
-    """Each set has pins, its pinned files are there, and from them it is made again with the same content."""
+    """Each set has pins, its pinned files are there, and rebuilding it from them gives the same content."""
     pins = about.ask(
         "SELECT recipe, set_version, files, content_version, coalesce(rebuilt_version, content_version) AS rebuilt "
         "FROM set_pins ORDER BY ALL"
@@ -119,7 +119,7 @@ def _rebuilt(about: Audited, where: str, row: dict[str, Any]) -> Iterator[Findin
 
 
 def check_checkpoints(about: Audited) -> Iterator[Finding]:
-    """Each checkpoint's set is known, its weights have the hash that was noted, and its MLflow run notes the same."""
+    """Each checkpoint's set is known, its weights have the recorded hash, and its MLflow run records the same."""
     rows = about.ask(
         "SELECT c.*, p.set_version IS NOT NULL AS has_set FROM checkpoints c LEFT JOIN set_pins p "
         "ON p.recipe = c.recipe AND p.set_version = c.set_version ORDER BY c.trained_at"

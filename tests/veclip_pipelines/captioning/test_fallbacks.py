@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from veclip_pipelines.captioning.template_join import template_join
+from veclip_pipelines.captioning.fallbacks import template_join
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.bpe_vocabulary import tokenizer_of_vocabulary
+from veclip_pipelines.evaluation.open_clip_weights import tokenizer_of_vocabulary
 
 MERGES = 49408 - 2 * 256 - 2
 START, END = 49406, 49407

@@ -17,7 +17,7 @@ _CAPTION_TABLES = ["raw_crawl", "concept_captions", "vecap"]
 
 @dataclass(frozen=True)
 class ShownSample:
-    """A sample with its texts side by side. All of them are a stranger's or a model's words: escape them."""
+    """A sample with its texts side by side. All of them are words of strangers or models: escape them."""
 
     sample_id: str
     image_sha256: str

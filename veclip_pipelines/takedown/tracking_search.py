@@ -1,4 +1,4 @@
-"""Looking into what a tracking server of MLflow keeps: its runs, experiments and models, and the files of its runs."""
+"""Searching what an MLflow tracking server keeps: its runs, experiments and models, and the files of its runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAGE = 200
 
 
 def search_server(client: MlflowClient, searched: Searched) -> Iterator[tuple[str, Hit]]:
-    """What a tracking server has of what is looked for, each with where it lies; also in what was deleted but not yet purged.
+    """The hits on a tracking server, each with its place; also in what was deleted but not yet purged.
 
     Raises:
         VeclipError: the server does not answer.

@@ -1,4 +1,4 @@
-"""A training set's samples as exports write them: with everything that is known of each, from the tables as the set pins them."""
+"""A training set's samples as exports write them: with everything that is known about each, from the tables as the set pins them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from veclip_pipelines.tables.pins import pinned_connection
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _ROWS = 10_000
-#: Format of what is no export: a data card, a trace or a comparison as one HTML file.
+#: The format of a page, which is no export: a data card, a trace or a comparison as one HTML file.
 PAGE = "page"
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
@@ -24,7 +24,7 @@ class ExportedSample:
     """One kept sample.
 
     Attributes:
-        texts: text of each source; of several texts of one source the first.
+        texts: text of each source; the first, if a source has several.
         probabilities: of each source, summing to 1.
     """
 
@@ -43,7 +43,7 @@ class ExportedSample:
 
 
 def exported_samples(warehouse: Warehouse, recipe: str, set_version: str) -> Iterator[ExportedSample]:
-    """The kept samples of a set by sample_id, which is a hash: so a shard holds a fair part of everything."""
+    """The kept samples of a set by sample_id, which is a hash: so each shard is a random part of the set."""
     sql = (
         "SELECT t.sample_id, t.image_sha256, r.shard_uri, r.image_offset, r.image_length, r.media_type, r.url, "  # noqa: S608
         "coalesce(json_extract_string(r.extra, '$.uid'), r.source_key) AS uid, r.width, r.height, coalesce(t.part, 'main') AS part, "
@@ -77,12 +77,12 @@ def exported_samples(warehouse: Warehouse, recipe: str, set_version: str) -> Ite
 
 
 def note_page(warehouse: Warehouse, uri: str, by: str, recipe: str = "", set_version: str = "") -> None:
-    """Writes down where a page with pictures and texts in it is about to be written to."""
+    """Records where a page with pictures and texts in it is about to be written."""
     note_export(warehouse, recipe, set_version, PAGE, uri, by)
 
 
 def note_export(warehouse: Warehouse, recipe: str, set_version: str, format_: str, uri: str, by: str) -> None:
-    """Writes down where a set is about to be written to: what is taken down later is taken out of there, too."""
+    """Records where a set is about to be written, so that later takedowns reach it, too."""
     row: dict[str, object] = {
         "recipe": recipe,
         "set_version": set_version,
