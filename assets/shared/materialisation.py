@@ -12,6 +12,7 @@ from assets.shared.run_log import note_process
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.schemas.shared_columns import REJECTED
 from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.stages import ALL, Stage
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, content_version
@@ -35,20 +36,9 @@ def launched_by(tags: Mapping[str, str]) -> str:
     return "dagster-ui"
 
 
-def commit_properties(context: dg.AssetExecutionContext, code_version: str) -> dict[str, str]:
-    """What each Delta commit of a run carries."""
-    return {
-        "run_id": context.run_id,
-        "asset": context.asset_key.to_user_string(),
-        "partition": partition_of(context),
-        "code_version": code_version,
-        "launched_by": launched_by(context.run.tags),
-    }
-
-
 def partition_of(context: dg.AssetExecutionContext) -> str:
     """The Dagster partition; "all" for an asset that has none."""
-    return context.partition_key if context.has_partition_key else "all"
+    return context.partition_key if context.has_partition_key else ALL
 
 
 @dataclass(frozen=True)
@@ -63,13 +53,28 @@ class Materialisation:
     context: dg.AssetExecutionContext
     warehouse: Warehouse
     settings: Settings
-    spec: TableSpec
-    code_version: str
+    stage: Stage
     inputs: Mapping[str, str]
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         note_process(self.context.instance, self.context.run)
+
+    @property
+    def spec(self) -> TableSpec:
+        """The stage's table."""
+        return self.stage.table
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What each Delta commit of the run carries."""
+        return {
+            "run_id": self.context.run_id,
+            "asset": self.stage.name,
+            "partition": partition_of(self.context),
+            "code_version": self.stage.code_version,
+            "launched_by": launched_by(self.context.run.tags),
+        }
 
     def finish(
         self,
@@ -102,7 +107,7 @@ class Materialisation:
                 rows_kept=rows - rejected,
                 rows_rejected=rejected,
                 seconds=seconds,
-                code_version=self.code_version,
+                code_version=self.stage.code_version,
                 launched_by=launched_by(self.context.run.tags),
                 guards=guards,
             ),
