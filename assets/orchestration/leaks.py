@@ -2,8 +2,6 @@
 
 import json
 
-from duckdb import DuckDBPyConnection
-
 from assets.shared.check_factory import Finding
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
@@ -16,11 +14,8 @@ from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-def no_benchmark_leak(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> Finding:
+def no_benchmark_leak(warehouse: Warehouse, settings: Settings, key: str) -> Finding:
     """None of the recipe's benchmarks has a picture that the training set has too, the same or nearly."""
-    del connection
-
-    settings = Settings.from_env()
     source = latest(warehouse, "training_sets", key)
     recipe = recipe_catalogue(settings).load(key)
     try:

@@ -14,6 +14,7 @@ from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, open_benchmark
 from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
+from veclip_pipelines.evaluation.open_clip_weights import Architecture
 from veclip_pipelines.evaluation.scoring import score
 
 
@@ -34,11 +35,12 @@ def evaluate(
     Runs on the cluster that veclip cluster up started, or here. Nothing is written.
     """
     place = Path(model).expanduser()
-    source = ModelSource(str(place.resolve()) if place.exists() else model, tokenizer, architecture)
+    settings = context.settings()
+    named = Architecture(settings, architecture) if architecture is not None else None
+    source = ModelSource(str(place.resolve()) if place.exists() else model, tokenizer, named)
     opened = [open_benchmark(folder.expanduser().resolve(), split) for folder in benchmark]
     if not opened:
         raise UsageError("name at least one benchmark: --benchmark DIR")
-    settings = context.settings()
     cluster = running_cluster(settings)
     # Before anything is sent away: what cannot be loaded is wrong use, said at once.
     maker = load_model(source).maker
