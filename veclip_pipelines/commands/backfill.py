@@ -14,13 +14,12 @@ from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.commands.materialize import ConceptEngine, FusionEngine
 from veclip_pipelines.commands.supervisor import daemon
 from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
-from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.planning.estimates import Estimate, estimate
 
 if TYPE_CHECKING:
     from assets.orchestration.backfills import BackfillState
     from assets.orchestration.launching import Launcher
+    from veclip_pipelines.planning.estimates import Estimate
 
 _ORDER = ("raw_crawl", "concept_captions", "vecap")
 _POLL_SECONDS = 1.0
@@ -93,6 +92,9 @@ def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, f
 
 
 def _estimates(todo: Mapping[str, Sequence[str]]) -> list[Estimate]:
+    from veclip_pipelines.crawl.drops import list_drops
+    from veclip_pipelines.planning.estimates import estimate
+
     entries = {drop.crawl_partition: drop.entries for drop in list_drops(context.warehouse())}
     return estimate(context.warehouse(), _ORDER, todo, entries)
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from veclip_pipelines.commands.console import describe_failure
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.export.rows import note_page
-from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from assets.orchestration.launching import Launcher, RunDone
+    from veclip_pipelines.tables.warehouse import Warehouse
 
 
 def settings() -> Settings:
@@ -23,6 +22,8 @@ def settings() -> Settings:
 
 
 def warehouse() -> Warehouse:
+    from veclip_pipelines.tables.warehouse import Warehouse
+
     return Warehouse.at(settings().warehouse)
 
 
@@ -45,6 +46,8 @@ def user() -> str:
 
 def write_page(target: Path, page: str, recipe: str = "", set_version: str = "") -> Path:
     """Writes a page with pictures and texts in it, noted before it is there: what is taken down later goes out of it, too."""
+    from veclip_pipelines.export.rows import note_page
+
     place = target.expanduser().resolve()
     note_page(warehouse(), str(place), user(), recipe, set_version)
     place.write_text(page, "utf-8")

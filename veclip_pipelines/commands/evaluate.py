@@ -10,12 +10,7 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.compute.cluster import running_cluster
-from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, open_benchmark
-from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
-from veclip_pipelines.evaluation.open_clip_weights import Architecture
-from veclip_pipelines.evaluation.scoring import score
 
 
 def evaluate(
@@ -34,6 +29,12 @@ def evaluate(
 
     Runs on the cluster that veclip cluster up started, or here. Nothing is written.
     """
+    from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
+    from veclip_pipelines.evaluation.benchmarks import RetrievalBenchmark, open_benchmark
+    from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
+    from veclip_pipelines.evaluation.open_clip_weights import Architecture
+    from veclip_pipelines.evaluation.scoring import score
+
     place = Path(model).expanduser()
     settings = context.settings()
     named = Architecture(settings, architecture) if architecture is not None else None

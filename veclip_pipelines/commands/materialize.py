@@ -11,7 +11,6 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_json, print_rows, say
-from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 from veclip_pipelines.errors import UsageError, VeclipError
 
@@ -75,6 +74,8 @@ def chosen_partitions(launcher: Launcher, named: Sequence[str] | None, *, only_r
 
 def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False) -> list[str]:
     """The recipes that were asked for. Raises UsageError for an unknown one."""
+    from veclip_pipelines.config.recipe import recipe_catalogue
+
     catalogue = recipe_catalogue(context.settings())
     if only_partitions:
         return []

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, err, out, print_json, print_rows, rows_as_json, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.takedown.consequences import Report, report_of
-from veclip_pipelines.takedown.matches import Match, find_matches
 from veclip_pipelines.takedown.opt_outs import KEEP_DAYS
-from veclip_pipelines.takedown.register import find_takedown, list_takedowns, register
-from veclip_pipelines.takedown.requests import MOST_NEAR, NEAR, read_requests
-from veclip_pipelines.takedown.verification import verify as search
+from veclip_pipelines.takedown.requests import MOST_NEAR, NEAR
+
+if TYPE_CHECKING:
+    from veclip_pipelines.takedown.consequences import Report
+    from veclip_pipelines.takedown.matches import Match
 
 app = typer.Typer(
     no_args_is_help=True, help="Take pictures out of everything, and prove it: apply, list, report, verify, finish."
@@ -49,6 +49,11 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Take out what is named, now and in every crawl to come. Run again it finishes what was killed."""
+    from veclip_pipelines.takedown.consequences import report_of
+    from veclip_pipelines.takedown.matches import find_matches
+    from veclip_pipelines.takedown.register import register
+    from veclip_pipelines.takedown.requests import read_requests
+
     warehouse = context.warehouse()
     requests = read_requests(what, distance)
     if dry_run or not yes:
@@ -77,6 +82,8 @@ def apply(
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List all takedowns."""
+    from veclip_pipelines.takedown.register import list_takedowns
+
     found = list_takedowns(context.warehouse())
     rows = [
         {
@@ -110,6 +117,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Say what a takedown removed where, what still holds it and until when, and what was trained on it."""
+    from veclip_pipelines.takedown.consequences import report_of
+    from veclip_pipelines.takedown.register import find_takedown
+
     warehouse = context.warehouse()
     takedown = find_takedown(warehouse, takedown_id)
     if takedown is None:
@@ -128,6 +138,9 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Search everything for the pictures and texts that were taken down, decoded. Exit 1 where something is left."""
+    from veclip_pipelines.takedown.register import find_takedown
+    from veclip_pipelines.takedown.verification import verify as search
+
     warehouse = context.warehouse()
     takedown = find_takedown(warehouse, takedown_id) if takedown_id else None
     if takedown_id and takedown is None:
