@@ -6,7 +6,7 @@ from pydantic import Field
 from assets.shared.automation import CARRY_ON
 from assets.shared.columns import table_metadata
 from assets.shared.guards import guard_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.materialisation import OWNERS, Materialisation, Metadata, commit_properties, preview
 from assets.shared.partitions import crawl_partitions
 from assets.shared.run_log import note_process
 from assets.shared.run_progress import RunProgress
@@ -60,11 +60,13 @@ def concept_captions(
     inputs = concept_inputs(Contents.of_partitions(warehouse, [key]), key, engine)
     work = Materialisation(context, warehouse, settings, CONCEPT_CAPTIONS, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
-        how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}
+        properties, report = commit_properties(context, CODE_VERSION), RunProgress(context, runner.dashboard)
         if engine.profile.is_imported:
-            result = import_partition(warehouse, CONCEPT_CAPTIONS, engine, key, runner, **how)
+            result = import_partition(
+                warehouse, CONCEPT_CAPTIONS, engine, key, runner, properties=properties, report=report
+            )
         else:
-            result = caption_partition(warehouse, engine, key, runner, **how)
+            result = caption_partition(warehouse, engine, key, runner, properties=properties, report=report)
     counts = guard_counts(warehouse, CONCEPT_CAPTIONS, key, engine.engine_id)
     return work.finish(
         {"crawl_partition": key, "engine_id": engine.engine_id},
@@ -80,7 +82,7 @@ def concept_captions(
     )
 
 
-def stage_metadata(result: StageResult) -> dict[str, object]:
+def stage_metadata(result: StageResult) -> Metadata:
     """What both captioning assets report."""
     return {
         "engine_id": result.engine_id,

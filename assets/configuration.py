@@ -5,14 +5,14 @@ import json
 
 import dagster as dg
 
-from assets.shared.materialisation import OWNERS
+from assets.shared.materialisation import OWNERS, Metadata
 from assets.shared.partitions import recipe_partitions
 from resources.home import HomeResource
 from veclip_pipelines.config.catalogue import Catalogue
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
-from veclip_pipelines.engines.profiles import profile_catalogue
-from veclip_pipelines.engines.prompts import Purpose, prompt_catalogue
+from veclip_pipelines.engines.profiles import EngineProfile, profile_catalogue
+from veclip_pipelines.engines.prompts import Prompt, Purpose, prompt_catalogue
 
 PURPOSES: tuple[Purpose, ...] = ("concept", "fusion")
 GROUP = "configuration"
@@ -29,7 +29,7 @@ def profiles_version(settings: Settings, purpose: Purpose) -> dict[str, str]:
     return _hashes(profile_catalogue(settings), purpose)
 
 
-def _hashes(catalogue: Catalogue, purpose: Purpose) -> dict[str, str]:
+def _hashes(catalogue: Catalogue[Prompt] | Catalogue[EngineProfile], purpose: Purpose) -> dict[str, str]:
     return {name: catalogue.content_hash(name) for name in catalogue.names() if catalogue.load(name).purpose == purpose}
 
 
@@ -104,7 +104,7 @@ def recipes(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materia
     )
 
 
-def _result(hashes: dict[str, str], metadata: dict[str, object]) -> dg.MaterializeResult[None]:
+def _result(hashes: dict[str, str], metadata: Metadata) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={"files": len(hashes), "versions": dg.MetadataValue.json(hashes), **metadata},
         data_version=dg.DataVersion(combined(hashes)),

@@ -53,7 +53,10 @@ def raw_crawl(
     inputs = raw_crawl_inputs(settings, drop)
     work = Materialisation(context, warehouse, settings, RAW_CRAWL, CODE_VERSION, inputs)
     properties = commit_properties(context, CODE_VERSION)
-    extra: dict[str, object] = {"drop": drop.uri, "format": " ".join((drop.format, drop.label)).strip()}
+    extra: dict[str, str | int | dg.MetadataValue] = {
+        "drop": drop.uri,
+        "format": " ".join((drop.format, drop.label)).strip(),
+    }
     before = latest(warehouse, RAW_CRAWL.name, key)
     rows_in = int(str(before["rows_in"])) if before else 0
     if drop.state == "pinned":

@@ -68,11 +68,11 @@ def vecap(
     inputs = vecap_inputs(Contents.of_partitions(warehouse, [key]), key, engine, concept)
     work = Materialisation(context, warehouse, settings, VECAP, CODE_VERSION, inputs)
     with dask.runner(context.run_id) as runner:
-        how = {"properties": commit_properties(context, CODE_VERSION), "report": RunProgress(context, runner.dashboard)}
+        properties, report = commit_properties(context, CODE_VERSION), RunProgress(context, runner.dashboard)
         if engine.profile.is_imported:
-            result = import_partition(warehouse, VECAP, engine, key, runner, **how)
+            result = import_partition(warehouse, VECAP, engine, key, runner, properties=properties, report=report)
         else:
-            result = fuse_partition(warehouse, engine, concept, key, runner, **how)
+            result = fuse_partition(warehouse, engine, concept, key, runner, properties=properties, report=report)
     counts = guard_counts(warehouse, VECAP, key, engine.engine_id)
     with duckdb.connection() as connection:
         routes = connection.execute(

@@ -21,7 +21,7 @@ _CONNECT_SECONDS = 30
 _WORKERS = {"distributed.nanny.pre-spawn-environ": worker_environment(1), "distributed.worker.profile.enabled": False}
 
 
-class DaskClusterResource(dg.ConfigurableResource):
+class DaskClusterResource(dg.ConfigurableResource["DaskClusterResource"]):
     """A scheduler and its workers."""
 
     home: dg.ResourceDependency[HomeResource]

@@ -10,7 +10,7 @@ from resources.home import HomeResource
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-class DeltaLakeResource(dg.ConfigurableResource):
+class DeltaLakeResource(dg.ConfigurableResource["DeltaLakeResource"]):
     """Delta tables in a folder or a bucket."""
 
     home: dg.ResourceDependency[HomeResource]

@@ -7,7 +7,7 @@ from veclip_pipelines.engines.identity import EngineSpec, resolve_engine
 from veclip_pipelines.engines.prompts import Purpose
 
 
-class EnginesResource(dg.ConfigurableResource):
+class EnginesResource(dg.ConfigurableResource["EnginesResource"]):
     """Finds profiles, prompts and models; a worker loads the engine itself, once, and keeps it."""
 
     home: dg.ResourceDependency[HomeResource]

@@ -5,7 +5,7 @@ import dagster as dg
 from veclip_pipelines.config.settings import Settings
 
 
-class HomeResource(dg.ConfigurableResource):
+class HomeResource(dg.ConfigurableResource["HomeResource"]):
     """The places of this installation, read from the environment when a step asks for them. All other resources ask this one."""
 
     def settings(self) -> Settings:

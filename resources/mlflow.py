@@ -10,7 +10,7 @@ from resources.home import HomeResource
 from veclip_pipelines.mlflow_tracking import Tracking
 
 
-class MlflowResource(dg.ConfigurableResource):
+class MlflowResource(dg.ConfigurableResource["MlflowResource"]):
     """A tracking server, or SQLite in VECLIP_HOME."""
 
     home: dg.ResourceDependency[HomeResource]

@@ -56,13 +56,14 @@ def request_backfill(
         backfill_timestamp=time.time(),
         tags={LAUNCHED_BY_TAG: user},
         dynamic_partitions_store=instance,
-        asset_graph_subset=AssetGraphSubset(partitions_subsets_by_asset_key=subsets),
+        # mypy takes the __hash__ that it declares for a third field.
+        asset_graph_subset=AssetGraphSubset(partitions_subsets_by_asset_key=subsets),  # type: ignore[call-arg]
         title=title,
         description=None,
         run_config=dict(run_config) or None,
     )
     instance.add_backfill(backfill)
-    return backfill.backfill_id
+    return str(backfill.backfill_id)
 
 
 def backfill_state(instance: dg.DagsterInstance, backfill_id: str) -> BackfillState:
@@ -86,7 +87,8 @@ def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
     """Asks the daemon to cancel a backfill and its runs; a run that is cancelled cancels its Dask tasks."""
     backfill = instance.get_backfill(backfill_id)
     if backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
-        instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))
+        cancelling: PartitionBackfill = backfill.with_status(BulkActionStatus.CANCELING)  # type: ignore[no-untyped-call]
+        instance.update_backfill(cancelling)
 
 
 def daemon_runs(instance: dg.DagsterInstance) -> bool:

@@ -1,6 +1,7 @@
 """Jobs: what a person or the command line launches. Everything that changes data is a Dagster run."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
 from assets.configuration import configuration_assets
@@ -122,7 +123,7 @@ _unpartitioned = dg.AssetSelection.assets(
     *(asset.key for asset in configuration_assets if asset.partitions_def is None)
 )
 
-jobs = [
+jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     register_crawl_drop,
     roll_back_crawl_partition,
     retire_crawl_partition,
