@@ -13,7 +13,7 @@ from resources.duckdb import DuckDBResource
 from resources.home import HomeResource
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.definitions import build_defs, defs
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.schemas.crawl_schemas import TABLES
 
 SIX = ["raw_crawl", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores"]
 
