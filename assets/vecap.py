@@ -8,7 +8,7 @@ from pydantic import Field
 from assets.shared.automation import CARRY_ON
 from assets.shared.captioning import chosen_engine, finish_captioning, run_captioning
 from assets.shared.columns import table_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, reasons_table
+from assets.shared.materialisation import OWNERS, Materialisation, Metadata, reasons_table
 from assets.shared.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
@@ -64,7 +64,7 @@ def vecap(
     work = Materialisation(context, warehouse, settings, stages.VECAP, inputs)
     result = run_captioning(work, engine, dask, partial(fuse_partition, warehouse, engine, concept, key))
     routes = kept_by_route(warehouse, key, engine.engine_id)
-    own = {
+    own: Metadata = {
         "concept_profile": concept.profile.name if concept else "none: imported, or by an engine that sees the picture",
         "routes": dg.MetadataValue.md(reasons_table(routes, "route")),
     }

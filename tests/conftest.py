@@ -31,9 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A fresh home; the environment points to it, so that child processes see it too."""
-    for name in ("VECLIP_WAREHOUSE", "VECLIP_SHARDS", "VECLIP_MODELS", "VECLIP_CHECKPOINTS", "VECLIP_BENCHMARKS", "MLFLOW_TRACKING_URI",
-                 "DAGSTER_HOME", "VECLIP_SERVE_URL", "VECLIP_DAGSTER_URL", "VECLIP_MLFLOW_URL", "VECLIP_CONCEPT_ENGINE",
-                 "VECLIP_FUSION_ENGINE"):  # fmt: skip
+    for name in Settings.variables().values():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VECLIP_HOME", str(tmp_path / "home"))
     return Settings.from_env()

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from veclip_pipelines.config.settings import is_tracking_server
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -121,7 +123,7 @@ class Tracking:
     @property
     def is_server(self) -> bool:
         """Whether it is a tracking server, which also keeps the files of its runs."""
-        return self.tracking_uri.startswith(("http://", "https://"))
+        return is_tracking_server(self.tracking_uri)
 
     @property
     def is_database(self) -> bool:

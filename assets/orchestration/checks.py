@@ -247,8 +247,8 @@ asset_checks: list[dg.AssetChecksDefinition] = [
                 True,
             ),
             "probabilities_sum_to_one": (probabilities_sum_to_one, True),
-            "no_benchmark_leak": (no_benchmark_leak, False),
         },
+        {"no_benchmark_leak": (no_benchmark_leak, False)},
     ),
     checks_of("benchmark_scores", recipe_partitions, {"scores_are_shares": (scores_are_shares, True)}),
 ]

@@ -7,7 +7,7 @@ from typing import Protocol
 import dagster as dg
 
 from assets.shared.guards import guard_metadata
-from assets.shared.materialisation import Materialisation, preview
+from assets.shared.materialisation import Materialisation, Metadata, preview
 from assets.shared.run_log import note_process
 from assets.shared.run_progress import RunProgress
 from resources.dask_cluster import DaskClusterResource
@@ -52,7 +52,7 @@ def run_captioning(
 
 
 def finish_captioning(
-    work: Materialisation, engine: EngineSpec, result: StageResult, extra: Mapping[str, object]
+    work: Materialisation, engine: EngineSpec, result: StageResult, extra: Metadata
 ) -> dg.MaterializeResult[None]:
     """Records the materialisation with its guards' rates.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import pyarrow as pa
+from dagster._core.definitions.metadata import RawMetadataValue
 from deltalake import DeltaTable
 
 from assets.shared.run_log import note_process
@@ -19,6 +20,8 @@ from veclip_pipelines.tables.query import connect, content_version
 from veclip_pipelines.tables.warehouse import Warehouse
 
 LAUNCHED_BY_TAG = "veclip/launched_by"
+#: What Dagster shows of a materialisation, by name.
+Metadata = Mapping[str, RawMetadataValue]
 OWNERS = ["team:data-engineering"]
 
 
@@ -82,8 +85,8 @@ class Materialisation:
         *,
         rows_in: int,
         changed: bool,
-        preview: Mapping[str, object],
-        extra: Mapping[str, object],
+        preview: Metadata,
+        extra: Metadata,
         guards: str | None = None,
     ) -> dg.MaterializeResult[None]:
         """Records the provenance and returns what Dagster shows."""
@@ -112,7 +115,7 @@ class Materialisation:
                 guards=guards,
             ),
         )
-        metadata: dict[str, object] = {
+        metadata: dict[str, RawMetadataValue] = {
             **preview,
             **({"dagster/partition_row_count": rows} if self.context.has_partition_key else {}),
             "dagster/row_count": row_count(table),
@@ -161,7 +164,7 @@ def reasons_table(reasons: Mapping[str, int], what: str = "reason") -> str:
     return "\n".join([f"| {what} | rows |", "| --- | ---: |", *rows])
 
 
-def preview(settings: Settings, path: str, image: str, name: str = "preview") -> dict[str, object]:
+def preview(settings: Settings, path: str, image: str, name: str = "preview") -> Metadata:
     """Link to a page of ``veclip serve`` and its picture. No foreign text goes into Dagster's event log."""
     return {
         name: dg.MetadataValue.url(f"{settings.serve_url}/{path}"),
