@@ -16,7 +16,7 @@ from builders import picture
 from lineage_story import CHECKPOINT, tell, tell_provenance
 
 from veclip_pipelines.config.settings import Settings
-from veclip_pipelines.export.exported_samples import note_export, note_page
+from veclip_pipelines.export.rows import note_export, note_page
 from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -56,7 +56,7 @@ def counted(call):
 for module, names in (
     (register, ("append_new", "replace_partition")), (table_rewrites, ("claim_file", "write_file", "replace_partition")),
     (provenance_edits, ("record",)), (erasing, ("zero_ranges", "blank_rows")), (copies.shutil, ("rmtree",)),
-    (webdataset, ("_put", "_rewrite_without")), (copies.Path, ("unlink",)),
+    (webdataset, ("put_bytes", "_rewrite_without")), (copies.Path, ("unlink",)),
 ):
     for name in names:
         setattr(module, name, counted(getattr(module, name)))
