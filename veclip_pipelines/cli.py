@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -69,16 +70,25 @@ def root(
     warnings.simplefilter("ignore")
 
 
-def main() -> None:
-    """Entry point: a VeclipError is told in words, anything else is a bug and shows its traceback."""
-    # A polite end is an end like Ctrl-C: what was started is stopped. nohup and & leave SIGINT ignored, and a cancel would be lost.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command: a VeclipError is told in words, anything else is a bug and shows its traceback.
+
+    Args:
+        arguments: those of this process where none are given.
+    """
     try:
-        app()
+        app(arguments)
     except VeclipError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+
+
+def main() -> None:
+    """Entry point of the program."""
+    # A polite end is an end like Ctrl-C: what was started is stopped. nohup and & leave SIGINT ignored, and a cancel would be lost.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    run()
 
 
 if __name__ == "__main__":
