@@ -16,8 +16,8 @@ from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_bench
 from veclip_pipelines.evaluation.models import ModelSource
 from veclip_pipelines.evaluation.scoring import CODE_VERSION, score
 from veclip_pipelines.planning.inputs import score_inputs, training_set_inputs
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.commit import append_new
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.training.checkpoint import find_checkpoint
 
 

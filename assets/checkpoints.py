@@ -14,7 +14,7 @@ from resources.home import HomeResource
 from resources.mlflow import MlflowResource
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.planning.inputs import checkpoint_inputs, training_set_inputs
-from veclip_pipelines.tables.training_schemas import CHECKPOINTS
+from veclip_pipelines.schemas.training_schemas import CHECKPOINTS
 from veclip_pipelines.training.checkpoint import CODE_VERSION, CheckpointTask, find_checkpoint
 from veclip_pipelines.training.loader import LoaderSettings
 from veclip_pipelines.training.ranks import train_checkpoint

@@ -19,8 +19,8 @@ from veclip_pipelines.captioning.guard_rates import guard_counts
 from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.captioning.stage import StageResult
 from veclip_pipelines.planning.inputs import concept_inputs
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS
 from veclip_pipelines.tables.contents import Contents
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
 
 
 class ConceptCaptionsConfig(dg.Config):

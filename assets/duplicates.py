@@ -9,7 +9,7 @@ from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from veclip_pipelines.crawl.duplicates import CODE_VERSION, duplicates_inputs, find_duplicates
 from veclip_pipelines.crawl.policy import crawl_policy
-from veclip_pipelines.tables.schemas import DUPLICATES
+from veclip_pipelines.schemas.crawl_schemas import DUPLICATES
 
 
 @dg.asset(

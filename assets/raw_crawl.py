@@ -13,9 +13,9 @@ from veclip_pipelines.crawl.drops import registered_drop
 from veclip_pipelines.crawl.index import CODE_VERSION, index_drop
 from veclip_pipelines.crawl.retry import retry_rejects
 from veclip_pipelines.planning.inputs import crawl_of, raw_crawl_inputs
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 12

@@ -12,7 +12,7 @@ from resources.home import HomeResource
 from veclip_pipelines.mixing.figures import figures_table, set_figures, write_figures
 from veclip_pipelines.mixing.training_set import CODE_VERSION, make_training_set, pins_of
 from veclip_pipelines.planning.inputs import training_set_inputs
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 
 _ALL = dg.AllPartitionMapping()
 

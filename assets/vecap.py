@@ -20,8 +20,8 @@ from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition
 from veclip_pipelines.captioning.guard_rates import guard_counts
 from veclip_pipelines.captioning.imported import import_partition
 from veclip_pipelines.planning.inputs import fused_concepts, vecap_inputs
+from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.contents import Contents
-from veclip_pipelines.tables.schemas import VECAP
 
 
 class VecapConfig(dg.Config):

@@ -13,7 +13,7 @@ from veclip_pipelines.audit.audit_runs import Materialised
 from veclip_pipelines.audit.auditing import CHECKS
 from veclip_pipelines.audit.auditing import audit as look
 from veclip_pipelines.planning.staleness import Staleness
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.schemas.crawl_schemas import TABLES
 
 AUDIT = "audit_warehouse"
 _PARTITIONED = ("raw_crawl", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores")

@@ -17,11 +17,11 @@ from veclip_pipelines.audit.audit_runs import CODE, Materialised
 from veclip_pipelines.audit.auditing import audit
 from veclip_pipelines.config.recipe import Recipe, TextSource
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, ENGINES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import append_new, files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, ENGINES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _TABLES = (RAW_CRAWL, CONCEPT_CAPTIONS, VECAP)

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from bench.outcome import Result
 from veclip_pipelines.crawl.duplicates import MEMORY_LIMIT, find_duplicates
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.data_files import write_file
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _PER_PARTITION = 250_000

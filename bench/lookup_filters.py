@@ -12,8 +12,8 @@ import time
 
 from bench.outcome import Result
 from bench.trace import generated_rows
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables.data_files import write_file
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _PAIRS = 60

@@ -21,9 +21,9 @@ import psutil
 
 from bench.outcome import Result
 from veclip_pipelines.compute.fanout import DaskRunner, TaskSizing
+from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, table_of, write_file
-from veclip_pipelines.tables.schemas import VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _WORKERS = 200

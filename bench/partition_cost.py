@@ -18,10 +18,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from bench.outcome import Result
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables import log
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Commits measured around each number, as many as a fresh table's first.

@@ -16,11 +16,11 @@ import pyarrow as pa
 from bench.outcome import Result
 from veclip_pipelines.lineage.questions import Kind, Question
 from veclip_pipelines.lineage.trace import trace
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL, TRAINING_SETS, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, TRAINING_SETS, VECAP
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 PARTITION, ENGINE = 1_000_000, "e" * 32

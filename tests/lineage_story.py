@@ -17,13 +17,13 @@ from veclip_pipelines.config.recipe import Recipe, TrainingSettings
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.duplicates import find_duplicates
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, CRAWL_DROPS, ENGINES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES, CHECKPOINTS
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, CRAWL_DROPS, ENGINES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.execution import carry_out
 from veclip_pipelines.takedown.register import Takedown, register

@@ -22,7 +22,7 @@ from veclip_pipelines.engines.prompts import prompt_catalogue
 from veclip_pipelines.evaluation import scoring
 from veclip_pipelines.mixing import training_set
 from veclip_pipelines.mixing.training_set import set_version_of
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.schemas.crawl_schemas import TABLES
 from veclip_pipelines.training import checkpoint
 from veclip_pipelines.training.checkpoint import checkpoint_id_of
 

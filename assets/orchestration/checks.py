@@ -16,9 +16,9 @@ from assets.shared.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.media.texts import is_file_name
 from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.schemas.crawl_schemas import TABLES
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.provenance import latest
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 5

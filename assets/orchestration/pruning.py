@@ -15,8 +15,8 @@ from resources.home import HomeResource
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.pruning.files import Prunable, Retention, prunable_files, remove_files
+from veclip_pipelines.schemas.run_schemas import RUNS
 from veclip_pipelines.tables.commit import append_new
-from veclip_pipelines.tables.run_schemas import RUNS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 PRUNE = "prune"

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from veclip_pipelines.tables.column_lineage import COLUMN_LINEAGE
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.schemas.column_lineage import COLUMN_LINEAGE
+from veclip_pipelines.schemas.spec import TableSpec
 
 
 def column_schema(spec: TableSpec) -> dg.TableSchema:

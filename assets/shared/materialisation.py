@@ -10,11 +10,11 @@ from deltalake import DeltaTable
 
 from assets.shared.run_log import note_process
 from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.schemas.shared_columns import REJECTED
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.shared_columns import REJECTED
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 LAUNCHED_BY_TAG = "veclip/launched_by"

@@ -7,7 +7,7 @@ import pytest
 
 from assets.orchestration.checks import asset_checks
 from veclip_pipelines.definitions import build_defs, defs
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.schemas.crawl_schemas import TABLES
 
 SIX = ["raw_crawl", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores"]
 

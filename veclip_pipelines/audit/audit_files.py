@@ -16,10 +16,10 @@ import pyarrow.fs as pafs
 from veclip_pipelines.audit.audited import Audited, Finding
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mixing.training_set import rebuild_content
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL, TABLES
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.commit import files_of
-from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES
 from veclip_pipelines.tables.standings import Standing, connect_all, standings
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: A file that nothing names yet may be of a run that is at work.

@@ -11,7 +11,7 @@ from veclip_pipelines.crawl.rows import sample_id_of
 from veclip_pipelines.media.pictures import PictureError, examine
 from veclip_pipelines.media.shards import ByteRange, read_range
 from veclip_pipelines.media.texts import clean_alt_text
-from veclip_pipelines.tables.shared_columns import KEPT
+from veclip_pipelines.schemas.shared_columns import KEPT
 
 
 def check_sample(about: Audited, count: int, seed: int) -> Iterator[Finding]:

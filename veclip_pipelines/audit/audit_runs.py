@@ -12,8 +12,8 @@ from veclip_pipelines.captioning import concept, fusion
 from veclip_pipelines.crawl import duplicates, index
 from veclip_pipelines.mixing import training_set
 from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.schemas.crawl_schemas import TABLES
 from veclip_pipelines.tables.provenance import RETIRED
-from veclip_pipelines.tables.schemas import TABLES
 
 CODE = {
     "raw_crawl": index.CODE_VERSION,

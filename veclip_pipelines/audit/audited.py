@@ -10,13 +10,13 @@ import duckdb
 import pyarrow.fs as pafs
 
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.schemas.crawl_schemas import TABLES
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import content_versions, rows_of, view_of_files
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -16,9 +16,9 @@ from veclip_pipelines.captioning.plan import Plan, read_units
 from veclip_pipelines.captioning.results import Caption
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText
+from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, table_of, write_file
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.schemas import VECAP
 
 if TYPE_CHECKING:
     from veclip_pipelines.captioning.stage import BatchDone, Work

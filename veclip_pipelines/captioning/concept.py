@@ -17,8 +17,8 @@ from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.base import EngineText
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS
-from veclip_pipelines.tables.shared_columns import KEPT
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = "concept_captions.2"

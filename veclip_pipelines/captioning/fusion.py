@@ -24,9 +24,9 @@ from veclip_pipelines.engines.identity import EngineSpec
 from veclip_pipelines.engines.registry import KINDS
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.texts import descriptive_part
+from veclip_pipelines.schemas.crawl_schemas import VECAP
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import VECAP
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = "vecap.2"

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.query import connect, read_rows
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Partitions that a band is made from, and the fewest of them.

@@ -14,9 +14,9 @@ from veclip_pipelines.captioning.stage import StageResult, Work, run_stage
 from veclip_pipelines.captioning.stage_progress import Report, no_report
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.identity import EngineSpec
-from veclip_pipelines.tables.schemas import VECAP
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.schemas.crawl_schemas import VECAP
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _CAPTION = "list_filter(captions, lambda c: c.name = $column)[1].text"

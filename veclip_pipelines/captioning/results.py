@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from veclip_pipelines.captioning.plan import Unit
 from veclip_pipelines.engines.base import EngineText
-from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
+from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from veclip_pipelines.captioning.stage_progress import ProgressMeter, Report, no
 from veclip_pipelines.compute.fanout import Runner
 from veclip_pipelines.engines.identity import EngineSpec, record_engine
 from veclip_pipelines.engines.loading import warm_up
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file, table_of, write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _LOG = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Literal
 from veclip_pipelines.crawl.formats.listing import Listing, list_folder
 from veclip_pipelines.crawl.formats.registry import detect_format
 from veclip_pipelines.errors import UsageError
+from veclip_pipelines.schemas.crawl_schemas import CRAWL_DROPS
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import CRAWL_DROPS
 from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key
 
 State = Literal["active", "pinned", "retired"]

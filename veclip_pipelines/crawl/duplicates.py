@@ -18,11 +18,11 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from veclip_pipelines.media.near_hashes import banded
+from veclip_pipelines.schemas.crawl_schemas import DUPLICATE_PAIRS, DUPLICATES, RAW_CRAWL
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import DUPLICATE_PAIRS, DUPLICATES, RAW_CRAWL
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = "duplicates.1"

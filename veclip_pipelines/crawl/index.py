@@ -26,11 +26,11 @@ from veclip_pipelines.crawl.rows import RowMaker, rows_table
 from veclip_pipelines.crawl.takedown_rules import Rules, read_rules
 from veclip_pipelines.errors import CommitConflictError
 from veclip_pipelines.media.storage import remove
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
+from veclip_pipelines.schemas.takedown_schemas import TAKEDOWNS
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file
 from veclip_pipelines.tables.query import TAKEN_DOWN
-from veclip_pipelines.tables.schemas import RAW_CRAWL
-from veclip_pipelines.tables.takedown_schemas import TAKEDOWNS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = "raw_crawl.3"

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
+from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
 from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, write_file
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.schemas import RAW_CRAWL
-from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Reasons that another try may not meet again: what may have passed, and what crawl.yaml decides.

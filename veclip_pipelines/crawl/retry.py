@@ -21,11 +21,11 @@ from veclip_pipelines.crawl.outcomes import reject_repeats
 from veclip_pipelines.crawl.takedown_rules import read_rules
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.storage import remove
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
+from veclip_pipelines.schemas.shared_columns import REJECTED
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, find_file, read_file
 from veclip_pipelines.tables.query import TAKEN_DOWN
-from veclip_pipelines.tables.schemas import RAW_CRAWL
-from veclip_pipelines.tables.shared_columns import REJECTED
 
 
 @dataclass(frozen=True)

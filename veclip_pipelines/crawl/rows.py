@@ -18,9 +18,9 @@ from veclip_pipelines.crawl.takedown_rules import Rules
 from veclip_pipelines.media.languages import language_of
 from veclip_pipelines.media.pictures import PictureError, examine
 from veclip_pipelines.media.texts import clean_alt_text, flags_of, storable
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
+from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
 from veclip_pipelines.tables.query import TAKEN_DOWN
-from veclip_pipelines.tables.schemas import RAW_CRAWL
-from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
 
 _CHUNK = 1_000
 

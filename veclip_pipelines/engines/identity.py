@@ -17,8 +17,8 @@ from veclip_pipelines.engines.profiles import EngineProfile, profile_catalogue
 from veclip_pipelines.engines.prompts import Prompt, Purpose, prompt_catalogue
 from veclip_pipelines.engines.registry import engine_kind
 from veclip_pipelines.errors import ModelMissingError, UsageError
+from veclip_pipelines.schemas.crawl_schemas import ENGINES
 from veclip_pipelines.tables.commit import append_new
-from veclip_pipelines.tables.schemas import ENGINES
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _WEIGHTS = ("*.safetensors", "*.gguf")

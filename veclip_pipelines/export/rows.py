@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from veclip_pipelines.media.shards import ByteRange
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.takedown_schemas import EXPORTS
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.pins import pinned_connection
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.takedown_schemas import EXPORTS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _ROWS = 10_000

@@ -8,8 +8,8 @@ from typing import Any
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import KNOWN_BY, Kind
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.query import Asker, connect
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 Row = dict[str, Any]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, Question, condition_of
 from veclip_pipelines.lineage.trace_forwards import Row, Trace, add_exposures, add_takedowns, forwards, names_of
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.query import Asker, connect
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _TABLES = (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from veclip_pipelines.lineage.questions import Question
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.query import Asker
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.training.exposures import times_shown
 
 Row = dict[str, Any]

@@ -12,11 +12,11 @@ import numpy as np
 from veclip_pipelines.config.model_config import tokenizer_for
 from veclip_pipelines.config.recipe import ModelSettings
 from veclip_pipelines.mixing.training_set import TrainingSet
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.training_schemas import SET_FIGURES
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.training_schemas import SET_FIGURES
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Samples whose texts are tokenized for the figures; they are the first by sample_id, which is a hash.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from veclip_pipelines.media.near_hashes import banded
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.pins import pinned_connection
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -10,7 +10,7 @@ import duckdb
 
 from veclip_pipelines.media.uids import read_uids
 from veclip_pipelines.mixing.conditions import all_of, clauses_of, filter_clauses, first_fault, score_sql
-from veclip_pipelines.tables.shared_columns import KEPT, REJECTED
+from veclip_pipelines.schemas.shared_columns import KEPT, REJECTED
 
 if TYPE_CHECKING:
     from veclip_pipelines.mixing.training_set import ResolvedPart, ResolvedText

@@ -14,14 +14,14 @@ from veclip_pipelines.config.recipe import Condition, Filters, Part, Recipe, Tex
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.media.uids import uids_version
 from veclip_pipelines.mixing.selection import select_rows
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import DataFile, find_file, write_file
 from veclip_pipelines.tables.pins import SetPins, TablePin, connect_pinned, pin_table, read_pins, write_pins
 from veclip_pipelines.tables.query import connect, content_version
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = "training_sets.2"

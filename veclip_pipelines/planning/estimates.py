@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from veclip_pipelines.schemas.crawl_schemas import TABLES
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import TABLES
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _NEWEST = 20

@@ -24,8 +24,8 @@ from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.evaluation import scoring
 from veclip_pipelines.evaluation.benchmarks import benchmark_folders, open_benchmark
 from veclip_pipelines.mixing.training_set import Mix, ResolvedText, input_versions, resolve_mix, set_version_of
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL
 from veclip_pipelines.tables.contents import Contents
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.checkpoint import checkpoint_id_of, find_checkpoint
 

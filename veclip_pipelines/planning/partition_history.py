@@ -14,12 +14,12 @@ import pyarrow.fs as pafs
 
 from veclip_pipelines.crawl.drops import RegisteredDrop, list_drops, registered_drop, set_state
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATE_PAIRS, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.provenance import RETIRED, Provenance, record
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATE_PAIRS, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _CAPTIONS = (CONCEPT_CAPTIONS, VECAP)

@@ -15,10 +15,10 @@ from veclip_pipelines.audit.audit_files import orphan_tars
 from veclip_pipelines.captioning.plan import FOLDER as PLANS
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.media.storage import remove
+from veclip_pipelines.schemas.crawl_schemas import TABLES
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.provenance import RETIRED
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.standings import Standing, standings
 from veclip_pipelines.tables.warehouse import Warehouse
 

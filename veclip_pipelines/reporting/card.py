@@ -17,9 +17,9 @@ import duckdb
 
 from veclip_pipelines.lineage.graph import Graph, Subject, lineage_graph
 from veclip_pipelines.mixing.training_set import Mix, ResolvedPart
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.pins import SetPins, connect_pinned, read_pins
 from veclip_pipelines.tables.query import Asker
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 Row = dict[str, Any]

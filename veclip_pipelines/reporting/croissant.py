@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.reporting.card import Card
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.commit import files_of
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _TYPES = {"string": "https://schema.org/Text", "double": "https://schema.org/Float"}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from veclip_pipelines import __version__
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.lineage.graph import Graph, Made
-from veclip_pipelines.tables.column_lineage import COLUMN_LINEAGE
-from veclip_pipelines.tables.schemas import TABLES
+from veclip_pipelines.schemas.column_lineage import COLUMN_LINEAGE
+from veclip_pipelines.schemas.crawl_schemas import TABLES
 from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:

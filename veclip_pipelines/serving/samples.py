@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from veclip_pipelines.media.shards import ByteRange, read_ranges
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _CAPTION_TABLES = ["raw_crawl", "concept_captions", "vecap", "provenance"]

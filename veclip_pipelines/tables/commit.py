@@ -19,10 +19,10 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from veclip_pipelines.errors import CommitConflictError
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.data_files import DataFile, table_of, write_file
 from veclip_pipelines.tables.log import COMPACT_AT, compact, trim_log
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse, not_writable
 
 _TRIES = 40

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.query import NO_ROWS, connect, content_versions
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Hash and number of rows by the values of a table's partition columns, as content_versions gives them.

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key, not_writable
 
 #: Rows of a group, the least that a look-up reads.

@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Versions that stay in the log, and how old an entry must be to go. The age is what makes it safe: a writer that opened the

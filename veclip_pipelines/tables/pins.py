@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 import duckdb
 
 from veclip_pipelines.errors import VeclipError
+from veclip_pipelines.schemas.crawl_schemas import TABLES
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import SET_PINS
 from veclip_pipelines.tables.commit import append_new, files_of
 from veclip_pipelines.tables.query import connect, read_rows, view_of_files
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import SET_PINS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

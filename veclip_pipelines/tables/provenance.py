@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from veclip_pipelines.schemas.crawl_schemas import PROVENANCE
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import PROVENANCE
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: Stands for the code version where nothing was made, but taken out of use.

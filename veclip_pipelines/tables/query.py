@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from veclip_pipelines.schemas.crawl_schemas import TABLES
+from veclip_pipelines.schemas.shared_columns import REJECTED
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.takedown_schemas import TOMBSTONES
 from veclip_pipelines.tables.database import connection as open_connection
-from veclip_pipelines.tables.schemas import TABLES
-from veclip_pipelines.tables.shared_columns import REJECTED
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.takedown_schemas import TOMBSTONES
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import duckdb
 import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import partition_files
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.pins import pinned_files
 from veclip_pipelines.tables.query import read_rows, view_of_files
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

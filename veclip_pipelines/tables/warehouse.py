@@ -15,7 +15,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.tables.spec import TableSpec
+from veclip_pipelines.schemas.spec import TableSpec
 
 #: Table property: not all of its files have all of its columns.
 WIDENED = "veclip.widened"

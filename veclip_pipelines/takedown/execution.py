@@ -15,8 +15,8 @@ from veclip_pipelines.crawl.policy import crawl_policy
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.storage import is_there, remove
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.schemas.takedown_schemas import ERASURES
 from veclip_pipelines.tables.query import TAKEN_DOWN, read_rows
-from veclip_pipelines.tables.takedown_schemas import ERASURES
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.copies import clean_export, drop_plans, drop_trainings
 from veclip_pipelines.takedown.provenance_edits import Noted, Notes

@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.query import TAKEN_DOWN, rows_of
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
 from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.requests import Request

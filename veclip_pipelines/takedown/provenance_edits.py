@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.shared_columns import KEPT
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

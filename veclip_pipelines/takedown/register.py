@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from veclip_pipelines.errors import CommitConflictError, UsageError
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.takedown_schemas import TAKEDOWNS, TOMBSTONES
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import TAKEN_DOWN, read_rows
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.takedown_schemas import TAKEDOWNS, TOMBSTONES
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.matches import Match, find_matches, near_requests
 from veclip_pipelines.takedown.requests import Request, takedown_id_of

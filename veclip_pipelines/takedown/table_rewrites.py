@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 from veclip_pipelines.crawl.rows import STAYS, taken_down_row
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.mixing.training_set import rebuild_content
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import SET_PINS, TRAINING_SETS
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, claim_file, table_of, write_file
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.query import TAKEN_DOWN, content_version, read_rows, view_of_files
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, DUPLICATES, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.standings import FoundFile, Standing, standings
-from veclip_pipelines.tables.training_schemas import SET_PINS, TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 #: The tables that hold pictures' pointers and texts, in the order in which they are made from one another.

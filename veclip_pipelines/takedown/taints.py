@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.schemas.takedown_schemas import TAINTS
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.query import read_rows, rows_of
 from veclip_pipelines.tables.standings import connect_all
-from veclip_pipelines.tables.takedown_schemas import TAINTS
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.register import merge_rows
 from veclip_pipelines.takedown.table_rewrites import Hidden

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from veclip_pipelines.config.recipe import Recipe
 from veclip_pipelines.mlflow_tracking import DatasetVersion, Tracking
+from veclip_pipelines.schemas.training_schemas import CHECKPOINTS
 from veclip_pipelines.tables.commit import append_new
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.training_schemas import CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.training.exposure import write_exposure
 from veclip_pipelines.training.loader import LoaderSettings

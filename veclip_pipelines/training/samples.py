@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from veclip_pipelines.media.shards import ByteRange
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.pins import pinned_connection
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _ROWS = 16_384

@@ -24,13 +24,13 @@ from assets.orchestration.checks import (
 )
 from veclip_pipelines.crawl.drops import inspect_drop, register_drop
 from veclip_pipelines.mixing.training_set import set_version_of
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES, TRAINING_SETS
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, VECAP
-from veclip_pipelines.tables.spec import TableSpec
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 KEY = "crawl-1"

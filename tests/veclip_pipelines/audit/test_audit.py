@@ -20,10 +20,10 @@ from veclip_pipelines.audit.audit_runs import CODE, Materialised
 from veclip_pipelines.audit.auditing import CHECKS, audit
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.mlflow_tracking import Tracking
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.execution import carry_out
 from veclip_pipelines.takedown.register import register

@@ -7,11 +7,11 @@ import uuid
 
 from assets.shared.guards import guard_rates_in_band
 from veclip_pipelines.captioning.guard_rates import GuardCounts, bands, earlier_counts, guard_counts
+from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect
-from veclip_pipelines.tables.schemas import VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from veclip_pipelines.crawl.duplicates import duplicates_inputs, find_duplicates
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 Sample = tuple[str, int, str]  # sample_id, perceptual hash, image_sha256

@@ -11,8 +11,8 @@ from veclip_pipelines.compute.fanout import HereRunner
 from veclip_pipelines.crawl import index as indexing
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.crawl.rows import sample_id_of
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -21,10 +21,10 @@ from veclip_pipelines.export.datacomp import export_datacomp
 from veclip_pipelines.export.huggingface import export_huggingface
 from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.mixing.training_set import ResolvedText, input_versions, make_training_set, resolve_mix
+from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.commit import partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 RECIPE = Recipe.model_validate({"name": "r", "description": "", "texts": [{"source": "alt_text", "probability": 1.0}]})

@@ -12,9 +12,9 @@ from training_jobs import RECIPE
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.diff import diff
+from veclip_pipelines.schemas.crawl_schemas import ENGINES, VECAP
 from veclip_pipelines.serving.trace_page import diff_page
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import ENGINES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 OTHER = "0" * 32

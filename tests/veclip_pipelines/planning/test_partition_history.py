@@ -14,12 +14,12 @@ from veclip_pipelines.crawl.drops import inspect_drop, list_drops, register_drop
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.planning import partition_history as history
 from veclip_pipelines.planning.partition_history import earlier_contents, retire, roll_back
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL, VECAP
+from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.tables.commit import files_of, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, is_current, record
 from veclip_pipelines.tables.query import content_version, read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL, VECAP
-from veclip_pipelines.tables.spec import TableSpec
 from veclip_pipelines.tables.warehouse import Warehouse
 
 KEY = "crawl-1"

@@ -17,10 +17,10 @@ from training_jobs import RECIPE
 from veclip_pipelines.audit.auditing import audit
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.pruning.files import Prunable, Retention, prunable_files, remove_files
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL, VECAP
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 NOTHING_KEPT = Retention(runs_days=0, earlier_days=0, scratch_hours=0)

@@ -23,11 +23,11 @@ from veclip_pipelines.lineage.graph import find_subject, lineage_graph
 from veclip_pipelines.reporting.card import Card, card_json, data_card
 from veclip_pipelines.reporting.croissant import croissant
 from veclip_pipelines.reporting.openlineage_events import events, send
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.serving.lineage_picture import boxes_of, lineage_svg
 from veclip_pipelines.serving.report_page import report_page
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.execution import carry_out
 from veclip_pipelines.takedown.register import register

@@ -14,13 +14,13 @@ from veclip_pipelines.captioning.guard_rates import GuardCounts
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import inspect_drop
 from veclip_pipelines.crawl.duplicates import find_duplicates
+from veclip_pipelines.schemas.crawl_schemas import VECAP
+from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES, CHECKPOINTS
 from veclip_pipelines.serving.app import build_app
 from veclip_pipelines.tables.commit import append_new, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import VECAP
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, CHECKPOINTS
 from veclip_pipelines.tables.warehouse import Warehouse
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'

@@ -10,11 +10,11 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from veclip_pipelines.errors import CommitConflictError, VeclipError
+from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, ENGINES
+from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import DataFile, find_file, table_of, write_file
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import CONCEPT_CAPTIONS, ENGINES
-from veclip_pipelines.tables.shared_columns import KEPT
 from veclip_pipelines.tables.warehouse import Warehouse
 
 PARTITION = {"crawl_partition": "p1", "engine_id": "e1"}

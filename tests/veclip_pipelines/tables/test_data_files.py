@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from veclip_pipelines.errors import UsageError, VeclipError
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL, TABLES, VECAP
 from veclip_pipelines.tables import data_files
 from veclip_pipelines.tables.data_files import claim_file, table_of, write_file
-from veclip_pipelines.tables.schemas import RAW_CRAWL, TABLES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse, check_partition_key
 
 PARTITION = {"crawl_partition": "p1", "engine_id": "e1"}

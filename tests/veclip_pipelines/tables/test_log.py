@@ -9,12 +9,12 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from veclip_pipelines.schemas.crawl_schemas import PROVENANCE, RAW_CRAWL
 from veclip_pipelines.tables import log
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.log import COMPACT_AT, KEPT_VERSIONS
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import PROVENANCE, RAW_CRAWL
 from veclip_pipelines.tables.warehouse import PROPERTIES, Warehouse, present_properties
 
 

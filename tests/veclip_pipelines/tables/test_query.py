@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from veclip_pipelines.schemas.crawl_schemas import TABLES, VECAP
 from veclip_pipelines.tables.commit import replace_partition
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import connect, content_version, content_versions, read_rows
-from veclip_pipelines.tables.schemas import TABLES, VECAP
 from veclip_pipelines.tables.warehouse import Warehouse
 
 

@@ -23,11 +23,11 @@ from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.lineage.questions import Kind, Question
 from veclip_pipelines.lineage.trace import trace
 from veclip_pipelines.lineage.tree import tree_of
+from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
+from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 from veclip_pipelines.serving.takedown_page import takedown_page
 from veclip_pipelines.tables.query import read_rows
-from veclip_pipelines.tables.schemas import RAW_CRAWL
 from veclip_pipelines.tables.standings import all_files
-from veclip_pipelines.tables.training_schemas import TRAINING_SETS
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.consequences import report_of
 from veclip_pipelines.takedown.execution import carry_out, unfinished

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from veclip_pipelines.tables.spec import table_spec, text_column
+from veclip_pipelines.schemas.spec import table_spec, text_column
 
 _TIME = pa.timestamp("us", tz="UTC")
 

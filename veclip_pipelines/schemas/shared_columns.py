@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from veclip_pipelines.tables.spec import text_column
+from veclip_pipelines.schemas.spec import text_column
 
 KEPT = "kept"
 REJECTED = "rejected"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from veclip_pipelines.tables.shared_columns import OUTCOME_COLUMNS, RUN_ID, TIME
-from veclip_pipelines.tables.spec import table_spec, text_column
+from veclip_pipelines.schemas.shared_columns import OUTCOME_COLUMNS, RUN_ID, TIME
+from veclip_pipelines.schemas.spec import table_spec, text_column
 
 _WEIGHTED_TEXT = pa.struct(
     [

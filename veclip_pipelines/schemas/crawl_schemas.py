@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from veclip_pipelines.tables.run_schemas import RUNS
-from veclip_pipelines.tables.shared_columns import (
+from veclip_pipelines.schemas.run_schemas import RUNS
+from veclip_pipelines.schemas.shared_columns import (
     CRAWL_PARTITION,
     ENGINE_ID,
     OUTCOME_COLUMNS,
     RUN_ID,
     TIME,
 )
-from veclip_pipelines.tables.spec import TableSpec, table_spec, text_column
-from veclip_pipelines.tables.takedown_schemas import ERASURES, EXPORTS, TAINTS, TAKEDOWNS, TOMBSTONES
-from veclip_pipelines.tables.training_schemas import BENCHMARK_SCORES, CHECKPOINTS, SET_FIGURES, SET_PINS, TRAINING_SETS
+from veclip_pipelines.schemas.spec import TableSpec, table_spec, text_column
+from veclip_pipelines.schemas.takedown_schemas import ERASURES, EXPORTS, TAINTS, TAKEDOWNS, TOMBSTONES
+from veclip_pipelines.schemas.training_schemas import (
+    BENCHMARK_SCORES,
+    CHECKPOINTS,
+    SET_FIGURES,
+    SET_PINS,
+    TRAINING_SETS,
+)
 
 _NAMED_TEXT = pa.struct([pa.field("name", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 
