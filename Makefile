@@ -2,11 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
-# Tests at once: 2 use the time in which the slow ones wait (each starts a cluster of its own); 0 runs them one by one.
+# Tests at once: 2 use the time in which the slow ones wait; 0 runs them one by one. They are given out one by one, the longest first.
 TEST_WORKERS ?= 2
-PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist load --maxschedchunk 1
+PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup models demo experiment ui test test-fast test-full bench check format clean
+.PHONY: help setup models demo experiment ui test test-fast test-seconds test-full bench check format clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,7 +37,10 @@ test: models ## Run all tests, the slow ones too
 	$(PYTEST) -m ''
 
 test-fast: setup ## Run the fast tests
-	$(BIN)/pytest
+	$(PYTEST)
+
+test-seconds: models ## Run all tests and write down what each takes: by that they are given out
+	$(PYTEST) -m '' --write-seconds
 
 test-full: models ## Run all tests at their full size (200 crawl drops, 80 kills); the report is kept in reports/
 	mkdir -p reports

@@ -3,16 +3,16 @@
 import dagster as dg
 
 from assets.shared.columns import table_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.materialisation import OWNERS, Materialisation, preview
 from assets.shared.partitions import recipe_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
+from veclip_pipelines import stages
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.evaluation.benchmarks import benchmark_folders
 from veclip_pipelines.evaluation.checkpoint_scores import ScoredCheckpoint, as_metrics, as_percent, score_checkpoint
-from veclip_pipelines.evaluation.scoring import CODE_VERSION
 from veclip_pipelines.planning.inputs import score_inputs, training_set_inputs
 from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES
 from veclip_pipelines.tables.commit import append_new
@@ -25,8 +25,8 @@ from veclip_pipelines.training.checkpoint import find_checkpoint
     group_name="evaluation",
     kinds={"python", "dask", "torch"},
     owners=OWNERS,
-    code_version=CODE_VERSION,
-    metadata=table_metadata(BENCHMARK_SCORES),
+    code_version=stages.BENCHMARK_SCORES.code_version,
+    metadata=table_metadata(stages.BENCHMARK_SCORES.table),
     description="What each checkpoint scores on the recipe's benchmarks: recall at 1, 5 and 10 both ways (retrieval), accuracy "
     "at 1 and 5 and mean per class recall (zero-shot), each with its 95 % bootstrap interval.",
 )
@@ -39,7 +39,7 @@ def benchmark_scores(
 ) -> dg.MaterializeResult[None]:
     warehouse, settings, name = delta_lake.warehouse(), home.settings(), context.partition_key
     versions = score_inputs(settings, warehouse, training_set_inputs(settings, warehouse, name))
-    work = Materialisation(context, warehouse, settings, BENCHMARK_SCORES, CODE_VERSION, versions)
+    work = Materialisation(context, warehouse, settings, stages.BENCHMARK_SCORES, versions)
     checkpoint = find_checkpoint(warehouse, versions["checkpoint"])
     assert checkpoint is not None
     scored = ScoredCheckpoint(
@@ -52,7 +52,7 @@ def benchmark_scores(
     )
     with dask.runner(context.run_id) as runner:
         rows = score_checkpoint(scored, runner)
-    commit = append_new(warehouse, BENCHMARK_SCORES, rows, properties=commit_properties(context, CODE_VERSION))
+    commit = append_new(warehouse, BENCHMARK_SCORES, rows, properties=work.properties)
     if commit.written:
         run = mlflow.tracking().reopen(str(checkpoint["mlflow_run_id"]))
         run.log_metrics(as_metrics(rows), int(str(checkpoint["steps"])))

@@ -12,10 +12,10 @@ from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
+from veclip_pipelines import stages
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.planning.inputs import checkpoint_inputs, training_set_inputs
-from veclip_pipelines.schemas.training_schemas import CHECKPOINTS
-from veclip_pipelines.training.checkpoint import CODE_VERSION, CheckpointTask, find_checkpoint
+from veclip_pipelines.training.checkpoint import CheckpointTask, find_checkpoint
 from veclip_pipelines.training.loader import LoaderSettings
 from veclip_pipelines.training.ranks import train_checkpoint
 
@@ -36,8 +36,8 @@ class CheckpointsConfig(dg.Config):
     group_name="training",
     kinds={"python", "dask", "torch", "mlflow"},
     owners=OWNERS,
-    code_version=CODE_VERSION,
-    metadata=table_metadata(CHECKPOINTS),
+    code_version=stages.CHECKPOINTS.code_version,
+    metadata=table_metadata(stages.CHECKPOINTS.table),
     pool="training",
     description="A CLIP (transformers CLIPModel) trained on a recipe's set: for each sample one of its texts is drawn at "
     "each step. One rank a Dask worker; a training that was cut off goes on from its last state. Weights as safetensors, one "
@@ -54,7 +54,7 @@ def checkpoints(
     warehouse, settings, name = delta_lake.warehouse(), home.settings(), context.partition_key
     inputs = training_set_inputs(settings, warehouse, name)
     checkpoint_id = inputs.checkpoint_id
-    work = Materialisation(context, warehouse, settings, CHECKPOINTS, CODE_VERSION, checkpoint_inputs(inputs))
+    work = Materialisation(context, warehouse, settings, stages.CHECKPOINTS, checkpoint_inputs(inputs))
     found = find_checkpoint(warehouse, checkpoint_id)
     row = found
     if row is None:

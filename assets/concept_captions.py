@@ -14,9 +14,9 @@ from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
-from veclip_pipelines.captioning.concept import CODE_VERSION, caption_partition
+from veclip_pipelines import stages
+from veclip_pipelines.captioning.concept import caption_partition
 from veclip_pipelines.planning.inputs import concept_inputs
-from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS
 from veclip_pipelines.tables.contents import Contents
 
 
@@ -37,8 +37,8 @@ class ConceptCaptionsConfig(dg.Config):
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},
     owners=OWNERS,
-    code_version=CODE_VERSION,
-    metadata=table_metadata(CONCEPT_CAPTIONS),
+    code_version=stages.CONCEPT_CAPTIONS.code_version,
+    metadata=table_metadata(stages.CONCEPT_CAPTIONS.table),
     pool="captioning",
     description="What a vision-language model sees in each picture, in under 20 words and without seeing the AltText. "
     "A picture is captioned once by an engine, however often the crawl has it.",
@@ -53,8 +53,8 @@ def concept_captions(
 ) -> dg.MaterializeResult[None]:
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     profile = config.engine_profile or settings.concept_engine
-    engine = chosen_engine(context, engines, profile, "concept", CODE_VERSION)
+    engine = chosen_engine(context, engines, profile, "concept", stages.CONCEPT_CAPTIONS.code_version)
     inputs = concept_inputs(Contents.of_partitions(warehouse, [key]), key, engine)
-    work = Materialisation(context, warehouse, settings, CONCEPT_CAPTIONS, CODE_VERSION, inputs)
+    work = Materialisation(context, warehouse, settings, stages.CONCEPT_CAPTIONS, inputs)
     result = run_captioning(work, engine, dask, partial(caption_partition, warehouse, engine, key))
     return finish_captioning(work, engine, result, {})

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.shared.materialisation import OWNERS
+from assets.shared.materialisation import OWNERS, Metadata
 from assets.shared.partitions import recipe_partitions
 from resources.home import HomeResource
 from veclip_pipelines.config.recipe import recipe_catalogue
@@ -72,7 +72,7 @@ def recipes(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materia
     )
 
 
-def _result(hashes: dict[str, str], metadata: dict[str, object]) -> dg.MaterializeResult[None]:
+def _result(hashes: dict[str, str], metadata: Metadata) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={"files": len(hashes), "versions": dg.MetadataValue.json(hashes), **metadata},
         data_version=dg.DataVersion(combined(hashes)),

@@ -4,12 +4,12 @@ import dagster as dg
 
 from assets.shared.automation import AFTER_A_WAVE
 from assets.shared.columns import table_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.materialisation import OWNERS, Materialisation, preview
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
-from veclip_pipelines.crawl.duplicates import CODE_VERSION, duplicates_inputs, find_duplicates
+from veclip_pipelines import stages
+from veclip_pipelines.crawl.duplicates import duplicates_inputs, find_duplicates
 from veclip_pipelines.crawl.policy import crawl_policy
-from veclip_pipelines.schemas.crawl_schemas import DUPLICATES
 
 
 @dg.asset(
@@ -17,8 +17,8 @@ from veclip_pipelines.schemas.crawl_schemas import DUPLICATES
     group_name="crawl",
     kinds={"python", "duckdb", "deltalake"},
     owners=OWNERS,
-    code_version=CODE_VERSION,
-    metadata=table_metadata(DUPLICATES),
+    code_version=stages.DUPLICATES.code_version,
+    metadata=table_metadata(stages.DUPLICATES.table),
     automation_condition=AFTER_A_WAVE,
     pool="duplicates",
     description="Groups of samples whose pictures are the same by their bytes or nearly so by perceptual hash, as connected "
@@ -30,8 +30,8 @@ def duplicates(
     warehouse, settings = delta_lake.warehouse(), home.settings()
     distance = crawl_policy(settings).near_duplicate_distance
     inputs = duplicates_inputs(warehouse, distance)
-    work = Materialisation(context, warehouse, settings, DUPLICATES, CODE_VERSION, inputs)
-    found = find_duplicates(warehouse, distance, properties=commit_properties(context, CODE_VERSION))
+    work = Materialisation(context, warehouse, settings, stages.DUPLICATES, inputs)
+    found = find_duplicates(warehouse, distance, properties=work.properties)
     return work.finish(
         {},
         rows_in=found.members,

@@ -4,16 +4,15 @@ import dagster as dg
 from pydantic import Field
 
 from assets.shared.columns import table_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview, reasons_table
+from assets.shared.materialisation import OWNERS, Materialisation, preview, reasons_table
 from assets.shared.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
+from veclip_pipelines import stages
 from veclip_pipelines.crawl.drops import registered_drop
-from veclip_pipelines.crawl.index import CODE_VERSION
 from veclip_pipelines.crawl.taking_in import kept_by_flag, kept_by_language, stay_pinned, take_in
 from veclip_pipelines.planning.inputs import crawl_of, raw_crawl_inputs
-from veclip_pipelines.schemas.crawl_schemas import RAW_CRAWL
 
 
 class RawCrawlConfig(dg.Config):
@@ -31,8 +30,8 @@ class RawCrawlConfig(dg.Config):
     group_name="crawl",
     kinds={"python", "dask", "deltalake"},
     owners=OWNERS,
-    code_version=CODE_VERSION,
-    metadata=table_metadata(RAW_CRAWL),
+    code_version=stages.RAW_CRAWL.code_version,
+    metadata=table_metadata(stages.RAW_CRAWL.table),
     description="Every entry of a crawl drop: picture (as a pointer into its shard), AltText raw and cleaned, "
     "and for what could not be used the reason. One partition is one crawl drop.",
 )
@@ -46,12 +45,12 @@ def raw_crawl(
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     drop = registered_drop(warehouse, key)
     inputs = raw_crawl_inputs(settings, drop)
-    work = Materialisation(context, warehouse, settings, RAW_CRAWL, CODE_VERSION, inputs)
+    work = Materialisation(context, warehouse, settings, stages.RAW_CRAWL, inputs)
     if drop.state == "pinned":
         taken = stay_pinned(warehouse, key)
     else:
         with dask.runner(context.run_id) as runner:
-            crawl, properties = crawl_of(settings, warehouse, drop), commit_properties(context, CODE_VERSION)
+            crawl, properties = crawl_of(settings, warehouse, drop), work.properties
             taken = take_in(crawl, config.retry_reasons, runner, properties=properties)
     return work.finish(
         {"crawl_partition": key},

@@ -5,14 +5,14 @@ from urllib.parse import quote
 import dagster as dg
 
 from assets.shared.columns import table_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, commit_properties, preview
+from assets.shared.materialisation import OWNERS, Materialisation, preview
 from assets.shared.partitions import recipe_partitions
 from resources.delta_lake import DeltaLakeResource
 from resources.home import HomeResource
+from veclip_pipelines import stages
 from veclip_pipelines.mixing.figures import figures_table, set_figures, write_figures
-from veclip_pipelines.mixing.training_set import CODE_VERSION, make_training_set, pins_of
+from veclip_pipelines.mixing.training_set import make_training_set, pins_of
 from veclip_pipelines.planning.inputs import training_set_inputs
-from veclip_pipelines.schemas.training_schemas import TRAINING_SETS
 
 _ALL = dg.AllPartitionMapping()
 
@@ -29,8 +29,8 @@ _ALL = dg.AllPartitionMapping()
     group_name="training",
     kinds={"python", "deltalake"},
     owners=OWNERS,
-    code_version=CODE_VERSION,
-    metadata=table_metadata(TRAINING_SETS),
+    code_version=stages.TRAINING_SETS.code_version,
+    metadata=table_metadata(stages.TRAINING_SETS.table),
     description="The samples of a recipe with the texts that training draws from and the probability of each. "
     "A set's version is the hash of its recipe and of the versions of all its inputs. One partition is one recipe.",
 )
@@ -39,16 +39,16 @@ def training_sets(
 ) -> dg.MaterializeResult[None]:
     warehouse, settings = delta_lake.warehouse(), home.settings()
     inputs = training_set_inputs(settings, warehouse, context.partition_key)
-    work = Materialisation(context, warehouse, settings, TRAINING_SETS, CODE_VERSION, inputs.versions)
+    work = Materialisation(context, warehouse, settings, stages.TRAINING_SETS, inputs.versions)
     made = make_training_set(
         warehouse,
         inputs.mix,
         inputs.versions,
-        properties=commit_properties(context, CODE_VERSION),
+        properties=work.properties,
     )
     context_length = int(inputs.config["text_config"]["max_position_embeddings"])
     figures = set_figures(warehouse, inputs.recipe.model, context_length, made)
-    write_figures(warehouse, made, figures, properties=commit_properties(context, CODE_VERSION))
+    write_figures(warehouse, made, figures, properties=work.properties)
     return work.finish(
         {"recipe": made.recipe, "set_version": made.set_version},
         rows_in=made.rows,

@@ -8,15 +8,15 @@ from pydantic import Field
 from assets.shared.automation import CARRY_ON
 from assets.shared.captioning import chosen_engine, finish_captioning, run_captioning
 from assets.shared.columns import table_metadata
-from assets.shared.materialisation import OWNERS, Materialisation, reasons_table
+from assets.shared.materialisation import OWNERS, Materialisation, Metadata, reasons_table
 from assets.shared.partitions import crawl_partitions
 from resources.dask_cluster import DaskClusterResource
 from resources.delta_lake import DeltaLakeResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
-from veclip_pipelines.captioning.fusion import CODE_VERSION, fuse_partition, kept_by_route
+from veclip_pipelines import stages
+from veclip_pipelines.captioning.fusion import fuse_partition, kept_by_route
 from veclip_pipelines.planning.inputs import fused_concepts, vecap_inputs
-from veclip_pipelines.schemas.crawl_schemas import VECAP
 from veclip_pipelines.tables.contents import Contents
 
 
@@ -42,8 +42,8 @@ class VecapConfig(dg.Config):
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},
     owners=OWNERS,
-    code_version=CODE_VERSION,
-    metadata=table_metadata(VECAP),
+    code_version=stages.VECAP.code_version,
+    metadata=table_metadata(stages.VECAP.table),
     pool="captioning",
     description="Visual-enriched captions: a language model fuses AltText and concept caption into one short sentence, "
     "adding nothing. Where a guard says no, the two are joined by a template; each row says which it was.",
@@ -58,13 +58,13 @@ def vecap(
 ) -> dg.MaterializeResult[None]:
     warehouse, key, settings = delta_lake.warehouse(), context.partition_key, home.settings()
     profile = config.engine_profile or settings.fusion_engine
-    engine = chosen_engine(context, engines, profile, "fusion", CODE_VERSION)
+    engine = chosen_engine(context, engines, profile, "fusion", stages.VECAP.code_version)
     concept = fused_concepts(settings, engine, config.concept_profile or settings.concept_engine)
     inputs = vecap_inputs(Contents.of_partitions(warehouse, [key]), key, engine, concept)
-    work = Materialisation(context, warehouse, settings, VECAP, CODE_VERSION, inputs)
+    work = Materialisation(context, warehouse, settings, stages.VECAP, inputs)
     result = run_captioning(work, engine, dask, partial(fuse_partition, warehouse, engine, concept, key))
     routes = kept_by_route(warehouse, key, engine.engine_id)
-    own = {
+    own: Metadata = {
         "concept_profile": concept.profile.name if concept else "none: imported, or by an engine that sees the picture",
         "routes": dg.MetadataValue.md(reasons_table(routes, "route")),
     }

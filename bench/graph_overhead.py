@@ -90,9 +90,10 @@ def _by_dagster(spec: EngineSpec, data: Sequence[Mapping[str, str]]) -> tuple[fl
 
 def _bench_engines(spec: EngineSpec) -> Any:
     from resources.engines import EnginesResource
+    from resources.home import HomeResource
 
     class BenchEngines(EnginesResource):
         def resolve(self, profile: str, purpose: Any, code_version: str) -> EngineSpec:
             return spec if purpose == "fusion" else super().resolve(profile, purpose, code_version)
 
-    return BenchEngines()
+    return BenchEngines(home=HomeResource())

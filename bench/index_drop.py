@@ -10,7 +10,6 @@ import os
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,7 @@ def _warm_up_cache(folder: Path) -> None:
 
 def _index(folder: Path, home: Path, workers: int) -> tuple[float, float]:
     """Peak memory in bytes of the Dask workers, and seconds."""
-    settings = replace(Settings.from_env({"VECLIP_HOME": str(home)}))
+    settings = Settings.from_env({"VECLIP_HOME": str(home)})
     home.mkdir()
     cluster = cluster_up(settings, workers)
     try:

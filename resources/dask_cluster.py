@@ -12,9 +12,9 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
+from resources.home import HomeResource
 from veclip_pipelines.compute.cluster import running_cluster, worker_environment
 from veclip_pipelines.compute.fanout import DaskRunner
-from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError, VeclipError
 from veclip_pipelines.extras import require
 
@@ -22,9 +22,10 @@ _CONNECT_SECONDS = 30
 _WORKERS = {"distributed.nanny.pre-spawn-environ": worker_environment(1), "distributed.worker.profile.enabled": False}
 
 
-class DaskClusterResource(dg.ConfigurableResource):
+class DaskClusterResource(dg.ConfigurableResource["DaskClusterResource"]):
     """A scheduler and its workers."""
 
+    home: dg.ResourceDependency[HomeResource]
     mode: Literal["veclip", "address", "local", "local_cuda"] = Field(
         default="veclip",
         description="veclip: the cluster that `veclip cluster up` started, else as local. address: a scheduler that runs "
@@ -67,7 +68,7 @@ class DaskClusterResource(dg.ConfigurableResource):
                 raise UsageError("resource dask: mode address needs the scheduler's address")
             yield self.address
             return
-        if self.mode == "veclip" and (cluster := running_cluster(Settings.from_env())):
+        if self.mode == "veclip" and (cluster := running_cluster(self.home.settings())):
             yield cluster.address
             return
         if self.mode == "local_cuda":

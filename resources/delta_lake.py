@@ -6,13 +6,14 @@ dagster_deltalake is not used: it loads whole slices in memory and falls back to
 import dagster as dg
 from pydantic import Field
 
-from veclip_pipelines.config.settings import Settings
+from resources.home import HomeResource
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-class DeltaLakeResource(dg.ConfigurableResource):
+class DeltaLakeResource(dg.ConfigurableResource["DeltaLakeResource"]):
     """Delta tables in a folder or a bucket."""
 
+    home: dg.ResourceDependency[HomeResource]
     root: str = Field(
         default="",
         description="Folder or URI of the warehouse; empty: VECLIP_WAREHOUSE, else a folder in VECLIP_HOME.",
@@ -20,4 +21,4 @@ class DeltaLakeResource(dg.ConfigurableResource):
     storage_options: dict[str, str] = Field(default={}, description="What object_store needs to reach a bucket.")
 
     def warehouse(self) -> Warehouse:
-        return Warehouse.at(self.root or Settings.from_env().warehouse, self.storage_options)
+        return Warehouse.at(self.root or self.home.settings().warehouse, self.storage_options)

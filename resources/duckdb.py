@@ -10,7 +10,7 @@ from resources.delta_lake import DeltaLakeResource
 from veclip_pipelines.tables.query import connect
 
 
-class DuckDBResource(dg.ConfigurableResource):
+class DuckDBResource(dg.ConfigurableResource["DuckDBResource"]):
     """An in-memory DuckDB with one view a Delta table, and ``rejects`` over all of them."""
 
     delta_lake: dg.ResourceDependency[DeltaLakeResource]

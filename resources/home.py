@@ -5,8 +5,8 @@ import dagster as dg
 from veclip_pipelines.config.settings import Settings
 
 
-class HomeResource(dg.ConfigurableResource):
-    """The places of this installation, read from the environment when a step asks for them."""
+class HomeResource(dg.ConfigurableResource["HomeResource"]):
+    """The places of this installation, read from the environment when a step asks for them. All other resources ask this one."""
 
     def settings(self) -> Settings:
         return Settings.from_env()

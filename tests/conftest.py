@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,30 +11,45 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 # It takes a variable out of the environment in a thread of its own, while requests goes through all of them: KeyError.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# Models of tests are too small for two threads, and several tests run at once.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from builders import write_tiny_llama, write_tiny_llava
+from made_once import made_once, migrated_home
+from recorded_seconds import SecondsRecorder, longest_first, recorded_seconds
 
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
+_MEMORY, _MEMORY_WANTED = Path("/dev/shm"), 4 << 30
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-seconds", action="store_true", help="Write what each test took into tests/seconds.json.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary folders in memory, where there is room.
+
+    Dagster's and MLflow's SQLite wait for the disk at every event, 3 ms each and thousands of them. Nothing that is tested hangs on
+    it: what a killed process has written is there all the same.
+    """
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_WANTED:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    if config.getoption("--write-seconds") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SecondsRecorder())
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several run at once, those that may take longest begin first: no worker waits at the end for another's longest."""
+    """Where several run at once, the longest begin first: no worker waits at the end for another's."""
     if hasattr(config, "workerinput"):
-
-        def seconds(item: pytest.Item) -> float:
-            mark = item.get_closest_marker("timeout")
-            return float(mark.args[0] if mark else config.getini("timeout"))
-
-        items.sort(key=lambda item: (-seconds(item), item.get_closest_marker("slow") is None))
+        items[:] = longest_first(items, recorded_seconds())
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A fresh home; the environment points to it, so that child processes see it too."""
-    for name in ("VECLIP_WAREHOUSE", "VECLIP_SHARDS", "VECLIP_MODELS", "VECLIP_CHECKPOINTS", "VECLIP_BENCHMARKS", "MLFLOW_TRACKING_URI",
-                 "DAGSTER_HOME", "VECLIP_SERVE_URL", "VECLIP_DAGSTER_URL", "VECLIP_MLFLOW_URL", "VECLIP_CONCEPT_ENGINE",
-                 "VECLIP_FUSION_ENGINE"):  # fmt: skip
+    for name in Settings.variables().values():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VECLIP_HOME", str(tmp_path / "home"))
     return Settings.from_env()
@@ -44,14 +60,20 @@ def warehouse(settings: Settings) -> Warehouse:
     return Warehouse.at(settings.warehouse)
 
 
+@pytest.fixture
+def migrated_store(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MLflow's store in the home, migrated and empty."""
+    shutil.copytree(migrated_home(tmp_path_factory) / "mlflow", settings.home / "mlflow")
+
+
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+    return made_once(tmp_path_factory, "tiny-llama", write_tiny_llama)
 
 
 @pytest.fixture(scope="session")
 def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llava(tmp_path_factory.mktemp("models") / "tiny-llava")
+    return made_once(tmp_path_factory, "tiny-llava", write_tiny_llava)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import dataclass
+
+from command_line import PROGRAM, Done, call, process
 
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -20,23 +21,27 @@ class Installation:
     settings: Settings
     warehouse: Warehouse
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "veclip_pipelines.cli", *arguments]
+    def veclip(self, *arguments: str, succeeds: bool = True) -> Done:
+        """A command in this process."""
+        return self._checked(call(*arguments), succeeds)
 
-    def veclip(self, *arguments: str, succeeds: bool = True, seconds: float = 280) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=seconds, check=False)
-        if succeeds:
-            assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
-        return done
+    def process(self, *arguments: str, succeeds: bool = True, seconds: float = 280) -> Done:
+        """A command as a process of its own."""
+        return self._checked(process(*arguments, seconds=seconds), succeeds)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(*arguments),
+            [*PROGRAM, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
+
+    def _checked(self, done: Done, succeeds: bool) -> Done:
+        if succeeds:
+            assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
+        return done
 
     def logs(self) -> str:
         """The end of each service's log, for a test that failed."""

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from veclip_pipelines.mlflow_tracking import make_store
+
 _SECONDS = 60
 
 
@@ -83,6 +85,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     ]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]  # fmt: skip
     folder.mkdir()
+    make_store(folder / "mlflow.db")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:

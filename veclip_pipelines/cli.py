@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -70,17 +71,26 @@ def root(
     warnings.simplefilter("ignore")
 
 
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command: a VeclipError is printed as a message, anything else is a bug and shows its traceback.
+
+    Args:
+        arguments: those of this process by default.
+    """
+    try:
+        app(arguments)
+    except VeclipError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
 def main() -> None:
-    """Entry point: a VeclipError is printed as a message, anything else is a bug and shows its traceback."""
+    """Entry point of the program."""
     # SIGTERM ends a command like Ctrl-C: what it started is stopped. nohup and & leave SIGINT ignored, and a cancel
     # would be lost.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    try:
-        app()
-    except VeclipError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
+    run()
 
 
 if __name__ == "__main__":

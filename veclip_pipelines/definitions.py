@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
 
 import assets
@@ -18,17 +16,28 @@ from resources.home import HomeResource
 from resources.mlflow import MlflowResource
 
 
-def build_defs(**overrides: Any) -> dg.Definitions:
-    """The graph with the embedded default resources; a keyword replaces one of them."""
-    delta_lake = overrides.pop("delta_lake", DeltaLakeResource())
-    resources: dict[str, Any] = {
-        "home": HomeResource(),
+def build_defs(
+    *,
+    home: HomeResource | None = None,
+    delta_lake: DeltaLakeResource | None = None,
+    duckdb: DuckDBResource | None = None,
+    dask: DaskClusterResource | None = None,
+    engines: EnginesResource | None = None,
+    mlflow: MlflowResource | None = None,
+) -> dg.Definitions:
+    """The graph with the embedded default resources; a keyword replaces one of them.
+
+    What depends on another resource is built on the one that is given: with another home there is one warehouse, that home's.
+    """
+    home = home or HomeResource()
+    delta_lake = delta_lake or DeltaLakeResource(home=home)
+    resources = {
+        "home": home,
         "delta_lake": delta_lake,
-        "duckdb": DuckDBResource(delta_lake=delta_lake),
-        "dask": DaskClusterResource(),
-        "engines": EnginesResource(),
-        "mlflow": MlflowResource(),
-        **overrides,
+        "duckdb": duckdb or DuckDBResource(delta_lake=delta_lake),
+        "dask": dask or DaskClusterResource(home=home),
+        "engines": engines or EnginesResource(home=home),
+        "mlflow": mlflow or MlflowResource(home=home),
     }
     return dg.Definitions(
         # Found in the package's modules: a new asset is a new file.

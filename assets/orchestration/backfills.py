@@ -75,13 +75,14 @@ class Backfills:
             backfill_timestamp=time.time(),
             tags={LAUNCHED_BY_TAG: self.user},
             dynamic_partitions_store=self.instance,
-            asset_graph_subset=AssetGraphSubset(partitions_subsets_by_asset_key=subsets),
+            # mypy takes the __hash__ that it declares for a third field.
+            asset_graph_subset=AssetGraphSubset(partitions_subsets_by_asset_key=subsets),  # type: ignore[call-arg]
             title=f"{', '.join(assets)} of {count} crawl partitions",
             description=None,
             run_config=ops_config(config),
         )
         self.instance.add_backfill(backfill)
-        return backfill.backfill_id
+        return str(backfill.backfill_id)
 
     def state(self, backfill_id: str) -> BackfillState:
         """How far it is now."""
@@ -106,7 +107,8 @@ class Backfills:
         """Asks the daemon to cancel a backfill and its runs; a run that is cancelled cancels its Dask tasks."""
         backfill = self.instance.get_backfill(backfill_id)
         if backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
-            self.instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))
+            cancelling: PartitionBackfill = backfill.with_status(BulkActionStatus.CANCELING)  # type: ignore[no-untyped-call]
+            self.instance.update_backfill(cancelling)
 
     def daemon_runs(self) -> bool:
         """Whether a daemon that launches backfills is alive on this instance.

@@ -8,7 +8,7 @@ from deltalake import Schema as DeltaSchema
 from duckdb import DuckDBPyConnection
 
 from assets.orchestration.leaks import no_benchmark_leak
-from assets.shared.check_factory import Check, CheckOutcome, checks_of, described
+from assets.shared.check_factory import Check, CheckOutcome, SettingsCheck, checks_of, described
 from assets.shared.guards import guard_rates_in_band
 from assets.shared.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
@@ -191,9 +191,12 @@ _OWN: dict[str, dict[str, tuple[Check, bool]]] = {
     "training_sets": {
         _BALANCE: (rows_balance_training_sets, True),
         "probabilities_sum_to_one": (probabilities_sum_to_one, True),
-        "no_benchmark_leak": (no_benchmark_leak, False),
     },
     "benchmark_scores": {"scores_are_shares": (scores_are_shares, True)},
+}
+#: Those of them that look at what is beside the tables.
+_OWN_BESIDE_TABLES: dict[str, dict[str, tuple[SettingsCheck, bool]]] = {
+    "training_sets": {"no_benchmark_leak": (no_benchmark_leak, False)},
 }
 _PARTITIONS = {CRAWL_PARTITION: crawl_partitions, RECIPE: recipe_partitions, None: None}
 
@@ -213,7 +216,7 @@ def checks_of_stage(stage: Stage) -> dict[str, tuple[Check, bool]]:
 
 
 asset_checks: list[dg.AssetChecksDefinition] = [
-    checks_of(stage.name, _PARTITIONS[stage.keyed_by], checks_of_stage(stage))
+    checks_of(stage.name, _PARTITIONS[stage.keyed_by], checks_of_stage(stage), _OWN_BESIDE_TABLES.get(stage.name, {}))
     for stage in STAGES.values()
     if stage.is_checked
 ]

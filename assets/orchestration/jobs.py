@@ -1,6 +1,7 @@
 """Jobs: what a person or the command line launches. Everything that changes data is a Dagster run."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.configuration import configuration_assets
 from assets.orchestration.crawl_jobs import register_crawl_drop, retire_crawl_partition, roll_back_crawl_partition
@@ -25,7 +26,7 @@ audit_job = dg.define_asset_job(
     AUDIT, selection=dg.AssetSelection.assets("audit"), description="Checks the whole warehouse."
 )
 
-jobs = [
+jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     register_crawl_drop,
     roll_back_crawl_partition,
     retire_crawl_partition,

@@ -1,7 +1,5 @@
 """The check that a training set has none of the pictures that its recipe is scored on."""
 
-from duckdb import DuckDBPyConnection
-
 from assets.shared.check_factory import CheckOutcome
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
@@ -14,11 +12,8 @@ from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-def no_benchmark_leak(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
+def no_benchmark_leak(warehouse: Warehouse, settings: Settings, key: str) -> CheckOutcome:
     """None of the recipe's benchmarks has a picture that the training set has too, the same or nearly."""
-    del connection
-
-    settings = Settings.from_env()
     source = latest(warehouse, "training_sets", key)
     recipe = recipe_catalogue(settings).load(key)
     try:

@@ -7,7 +7,7 @@ from typing import Protocol
 import dagster as dg
 
 from assets.shared.guards import guard_metadata
-from assets.shared.materialisation import Materialisation, commit_properties, preview
+from assets.shared.materialisation import Materialisation, Metadata, preview
 from assets.shared.run_log import note_process
 from assets.shared.run_progress import RunProgress
 from resources.dask_cluster import DaskClusterResource
@@ -46,13 +46,13 @@ def run_captioning(
     with dask.runner(context.run_id) as runner:
         return caption(
             runner,
-            properties=commit_properties(context, work.code_version),
+            properties=work.properties,
             report=RunProgress(context, runner.dashboard),
         )
 
 
 def finish_captioning(
-    work: Materialisation, engine: EngineSpec, result: StageResult, extra: Mapping[str, object]
+    work: Materialisation, engine: EngineSpec, result: StageResult, extra: Metadata
 ) -> dg.MaterializeResult[None]:
     """Records the materialisation with its guards' rates.
 

@@ -1,14 +1,17 @@
 """Makes Dagster's asset checks from plain functions: one step for all checks of an asset."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import dagster as dg
 from duckdb import DuckDBPyConnection
 
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
+from resources.home import HomeResource
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -22,11 +25,17 @@ class CheckOutcome:
 
 
 Check = Callable[[Warehouse, DuckDBPyConnection, str], CheckOutcome]
+#: One that looks at what is beside the tables, too: recipes, benchmarks.
+SettingsCheck = Callable[[Warehouse, Settings, str], CheckOutcome]
 
 
 def checks_of(
-    asset: str, partitions: dg.PartitionsDefinition[str] | None, checks: dict[str, tuple[Check, bool]]
+    asset: str,
+    partitions: dg.PartitionsDefinition[str] | None,
+    checks: Mapping[str, tuple[Check, bool]],
+    settings_checks: Mapping[str, tuple[SettingsCheck, bool]] = MappingProxyType({}),
 ) -> dg.AssetChecksDefinition:
+    """All checks of an asset, by their names: what each does, and whether it holds back what is downstream."""
     with warnings.catch_warnings():
         # partitions_def of a check is in preview; the release is pinned, and each process would print it five times.
         warnings.simplefilter("ignore", dg.PreviewWarning)
@@ -38,18 +47,26 @@ def checks_of(
                 partitions_def=partitions,
                 description=(check.__doc__ or "").split("\n")[0],
             )
-            for name, (check, blocking) in checks.items()
+            for name, (check, blocking) in {**checks, **settings_checks}.items()
         ]
 
     @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
     def run_checks(
-        context: dg.AssetCheckExecutionContext, delta_lake: DeltaLakeResource, duckdb: DuckDBResource
+        context: dg.AssetCheckExecutionContext,
+        home: HomeResource,
+        delta_lake: DeltaLakeResource,
+        duckdb: DuckDBResource,
     ) -> Iterator[dg.AssetCheckResult]:
         warehouse = delta_lake.warehouse()
         with duckdb.connection() as connection:
             for key in context.selected_asset_check_keys:
-                check, blocking = checks[key.name]
-                outcome = check(warehouse, connection, context.partition_key if partitions else "all")
+                partition = context.partition_key if partitions else "all"
+                if key.name in checks:
+                    check, blocking = checks[key.name]
+                    outcome = check(warehouse, connection, partition)
+                else:
+                    settings_check, blocking = settings_checks[key.name]
+                    outcome = settings_check(warehouse, home.settings(), partition)
                 yield dg.AssetCheckResult(
                     asset_key=key.asset_key,
                     check_name=key.name,

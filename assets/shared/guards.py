@@ -6,14 +6,14 @@ import dagster as dg
 from duckdb import DuckDBPyConnection
 
 from assets.shared.check_factory import Check, CheckOutcome
-from assets.shared.materialisation import preview
+from assets.shared.materialisation import Metadata, preview
 from veclip_pipelines.captioning.guard_rates import GuardCounts, bands, earlier_counts
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> dict[str, object]:
+def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> Metadata:
     """The share of rows that each guard objected to. Examples are foreign text: they are behind the link."""
     if not counts.rows:
         return {}

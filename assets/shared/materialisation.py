@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import pyarrow as pa
+from dagster._core.definitions.metadata import RawMetadataValue
 from deltalake import DeltaTable
 
 from assets.shared.run_log import note_process
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.schemas.shared_columns import REJECTED
 from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.stages import ALL, Stage
 from veclip_pipelines.tables.commit import files_of
 from veclip_pipelines.tables.provenance import Provenance, record
 from veclip_pipelines.tables.query import connect, content_version
 from veclip_pipelines.tables.warehouse import Warehouse
 
 LAUNCHED_BY_TAG = "veclip/launched_by"
+#: What Dagster shows of a materialisation, by name.
+Metadata = Mapping[str, RawMetadataValue]
 OWNERS = ["team:data-engineering"]
 
 
@@ -35,20 +39,9 @@ def launched_by(tags: Mapping[str, str]) -> str:
     return "dagster-ui"
 
 
-def commit_properties(context: dg.AssetExecutionContext, code_version: str) -> dict[str, str]:
-    """What each Delta commit of a run carries."""
-    return {
-        "run_id": context.run_id,
-        "asset": context.asset_key.to_user_string(),
-        "partition": partition_of(context),
-        "code_version": code_version,
-        "launched_by": launched_by(context.run.tags),
-    }
-
-
 def partition_of(context: dg.AssetExecutionContext) -> str:
     """The Dagster partition; "all" for an asset that has none."""
-    return context.partition_key if context.has_partition_key else "all"
+    return context.partition_key if context.has_partition_key else ALL
 
 
 @dataclass(frozen=True)
@@ -63,13 +56,28 @@ class Materialisation:
     context: dg.AssetExecutionContext
     warehouse: Warehouse
     settings: Settings
-    spec: TableSpec
-    code_version: str
+    stage: Stage
     inputs: Mapping[str, str]
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         note_process(self.context.instance, self.context.run)
+
+    @property
+    def spec(self) -> TableSpec:
+        """The stage's table."""
+        return self.stage.table
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What each Delta commit of the run carries."""
+        return {
+            "run_id": self.context.run_id,
+            "asset": self.stage.name,
+            "partition": partition_of(self.context),
+            "code_version": self.stage.code_version,
+            "launched_by": launched_by(self.context.run.tags),
+        }
 
     def finish(
         self,
@@ -77,8 +85,8 @@ class Materialisation:
         *,
         rows_in: int,
         changed: bool,
-        preview: Mapping[str, object],
-        extra: Mapping[str, object],
+        preview: Metadata,
+        extra: Metadata,
         guards: str | None = None,
     ) -> dg.MaterializeResult[None]:
         """Records the provenance and returns what Dagster shows."""
@@ -102,12 +110,12 @@ class Materialisation:
                 rows_kept=rows - rejected,
                 rows_rejected=rejected,
                 seconds=seconds,
-                code_version=self.code_version,
+                code_version=self.stage.code_version,
                 launched_by=launched_by(self.context.run.tags),
                 guards=guards,
             ),
         )
-        metadata: dict[str, object] = {
+        metadata: dict[str, RawMetadataValue] = {
             **preview,
             **({"dagster/partition_row_count": rows} if self.context.has_partition_key else {}),
             "dagster/row_count": row_count(table),
@@ -156,7 +164,7 @@ def reasons_table(reasons: Mapping[str, int], what: str = "reason") -> str:
     return "\n".join([f"| {what} | rows |", "| --- | ---: |", *rows])
 
 
-def preview(settings: Settings, path: str, image: str, name: str = "preview") -> dict[str, object]:
+def preview(settings: Settings, path: str, image: str, name: str = "preview") -> Metadata:
     """Link to a page of ``veclip serve`` and its picture. No foreign text goes into Dagster's event log."""
     return {
         name: dg.MetadataValue.url(f"{settings.serve_url}/{path}"),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
 from assets.orchestration.checks import asset_checks
+from resources.delta_lake import DeltaLakeResource
+from resources.duckdb import DuckDBResource
+from resources.home import HomeResource
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.definitions import build_defs, defs
 from veclip_pipelines.stages import tables
 
@@ -33,6 +39,47 @@ def test_definitions_load_and_validate() -> None:
         "finish_takedowns_daily", "audit_daily", "prune_weekly",
     }  # fmt: skip
     assert {sensor.name for sensor in defs.sensors or []} == {"configuration_sensor", "landing_sensor", "carry_on"}
+
+
+class OtherHome(HomeResource):
+    """A home that the environment does not name."""
+
+    place: str
+
+    def settings(self) -> Settings:
+        return Settings.from_env({"VECLIP_HOME": self.place})
+
+
+def test_another_home_is_that_of_all_resources(settings: Settings, tmp_path: Path) -> None:
+    assert settings.home != tmp_path / "other"
+    other = build_defs(home=OtherHome(place=str(tmp_path / "other"))).resources or {}
+    roots = {other["delta_lake"].warehouse().root, other["duckdb"].delta_lake.warehouse().root}
+    assert roots == {str(tmp_path / "other" / "warehouse")}
+    assert {other[name].home.settings().home for name in ("delta_lake", "dask", "engines", "mlflow")} == {
+        tmp_path / "other"
+    }
+    assert other["mlflow"].tracking().tracking_uri == f"sqlite:///{tmp_path / 'other' / 'mlflow' / 'mlflow.db'}"
+
+
+def test_a_step_sees_the_other_home(settings: Settings, tmp_path: Path) -> None:
+    @dg.asset
+    def seen(home: HomeResource, delta_lake: DeltaLakeResource, duckdb: DuckDBResource) -> set[str]:
+        return {home.settings().warehouse, delta_lake.warehouse().root, duckdb.delta_lake.warehouse().root}
+
+    resources = build_defs(home=OtherHome(place=str(tmp_path / "other"))).resources
+    done = dg.materialize([seen], resources=resources, instance=dg.DagsterInstance.ephemeral())
+    assert done.output_for_node("seen") == {str(tmp_path / "other" / "warehouse")}
+
+
+def test_another_warehouse_is_that_of_duckdb_too() -> None:
+    bucket = DeltaLakeResource(home=HomeResource(), root="s3://bucket/w")
+    resources = build_defs(delta_lake=bucket).resources or {}
+    assert resources["duckdb"].delta_lake.warehouse().root == "s3://bucket/w"
+
+
+def test_a_resource_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match="delta_lakes"):
+        build_defs(delta_lakes=DeltaLakeResource(home=HomeResource()))  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", SIX)

@@ -30,6 +30,7 @@ def web() -> Iterator[Web]:
         yield running
 
 
+@pytest.mark.usefixtures("quick_daemon")
 def test_a_backfill_says_what_it_takes_and_does_it(cluster: Installation, tmp_path: Path) -> None:
     for number in range(4):
         cluster.veclip(
@@ -39,7 +40,7 @@ def test_a_backfill_says_what_it_takes_and_does_it(cluster: Installation, tmp_pa
     assert [(item["asset"], item["partitions"], item["rows"], item["hours"]) for item in plan] == [
         ("raw_crawl", 3, 9, None), ("concept_captions", 3, 9, None), ("vecap", 3, 9, None),
     ]  # fmt: skip
-    done = cluster.veclip("backfill", "--yes", "--partition", "crawl-[0-2]", *ENGINES, seconds=400)
+    done = cluster.veclip("backfill", "--yes", "--partition", "crawl-[0-2]", *ENGINES)
     assert "nothing yet" in done.stdout
     assert "unknown" in done.stdout
     counted = read_rows(
@@ -53,7 +54,7 @@ def test_a_backfill_says_what_it_takes_and_does_it(cluster: Installation, tmp_pa
     assert [(item["partitions"], item["measured_on"]) for item in plan] == [(1, 3)] * 3
     assert all(item["hours"] > 0 and item["gigabytes"] > 0 for item in plan)
     # And at once after the first one, whose daemon is gone.
-    cluster.veclip("backfill", "--yes", "--select", "raw_crawl", *ENGINES, seconds=200)
+    cluster.veclip("backfill", "--yes", "--select", "raw_crawl", *ENGINES)
     assert len(read_rows(cluster.warehouse, "SELECT * FROM raw_crawl", tables=["raw_crawl"])) == 12
     assert (
         "up to date"

@@ -14,15 +14,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from builders import numbered_entries, write_drop
+from command_line import call
 from installation import ENGINES, Installation
+from made_once import made_once, migrated_home
 
 from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -43,20 +47,36 @@ def worker_processes(installation: Installation) -> list[psutil.Process]:
     return [child for child in parent.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.fixture
+def indexed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose one crawl partition is indexed."""
+    return made_once(tmp_path_factory, "chaos", partial(_index, tmp_path_factory)) / "home"
+
+
+def _index(factory: pytest.TempPathFactory, folder: Path) -> None:
+    drop = write_drop(folder / "crawl", numbered_entries(PICTURES), per_shard=PICTURES)
+    settings = Settings.from_env({"VECLIP_HOME": str(folder / "home")})
+    shutil.copytree(migrated_home(factory), settings.home)
+    done = call("crawl", "add", str(drop), **settings.environment())
+    assert done.returncode == 0, done.stderr
+    subprocess.run(_dagster("raw_crawl"), check=True, timeout=_SECONDS, env={**os.environ, **settings.environment()})
+
+
+def _dagster(assets: str) -> list[str]:
+    program = str(Path(sys.executable).with_name("dagster"))
+    return [program, "asset", "materialize", "-m", "veclip_pipelines.definitions", "--select", assets, "--partition", "crawl"]  # fmt: skip
+
+
 def by_command_line(installation: Installation) -> subprocess.Popen[str]:
     return installation.start("materialize", *ENGINES, "--partition", "crawl")
 
 
-def by_dagster(installation: Installation, assets: str = "concept_captions,vecap") -> subprocess.Popen[str]:
+def by_dagster(installation: Installation) -> subprocess.Popen[str]:
     """Dagster's own command: a run that our command line knows nothing of."""
     del installation
-    command = [
-        str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "veclip_pipelines.definitions",
-        "--select", assets, "--partition", "crawl",
-    ]  # fmt: skip
     engines = {"VECLIP_CONCEPT_ENGINE": "seer", "VECLIP_FUSION_ENGINE": "mine"}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        _dagster("concept_captions,vecap"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         env={**os.environ, **engines},
     )  # fmt: skip
 
@@ -106,13 +126,12 @@ def finished_batches(warehouse: Warehouse) -> dict[str, int]:
 
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_whatever_is_killed_whenever_a_rerun_ends_as_if_nothing_had_been(
-    cluster: Installation, tmp_path: Path, victim: str
+    own_cluster: Installation, indexed_home: Path, victim: str
 ) -> None:
     start, kill = VICTIMS[victim]
-    cluster.veclip("crawl", "add", str(write_drop(tmp_path / "crawl", numbered_entries(PICTURES), per_shard=PICTURES)))
-    assert by_dagster(cluster, "raw_crawl").wait(_SECONDS) == 0
-    indexed = Path(cluster.warehouse.root)
-    undisturbed = at(cluster, indexed, "undisturbed")
+    shutil.copytree(indexed_home, own_cluster.settings.home, dirs_exist_ok=True)
+    indexed = Path(own_cluster.warehouse.root)
+    undisturbed = at(own_cluster, indexed, "undisturbed")
     began = time.monotonic()
     run = start(undisturbed)
     output, _ = run.communicate(timeout=_SECONDS)
@@ -124,10 +143,10 @@ def test_whatever_is_killed_whenever_a_rerun_ends_as_if_nothing_had_been(
     draw = random.Random(victim)
     hit_something = 0
     for moment in range(MOMENTS):
-        if running_cluster(cluster.settings) is None:
-            cluster_down(cluster.settings)
-            cluster_up(cluster.settings)
-        trial = at(cluster, indexed, f"trial-{moment}")
+        if running_cluster(own_cluster.settings) is None:
+            cluster_down(own_cluster.settings)
+            cluster_up(own_cluster.settings)
+        trial = at(own_cluster, indexed, f"trial-{moment}")
         run = start(trial)
         time.sleep(draw.uniform(0.3, 1.0) * seconds)
         before = finished_batches(trial.warehouse)
@@ -135,9 +154,9 @@ def test_whatever_is_killed_whenever_a_rerun_ends_as_if_nothing_had_been(
         output, _ = run.communicate(timeout=_SECONDS)
         assert "Traceback" not in output or victim == "Dagster run", output
         hit_something += run.returncode != 0
-        if running_cluster(cluster.settings) is None:
-            cluster_down(cluster.settings)
-            cluster_up(cluster.settings)
+        if running_cluster(own_cluster.settings) is None:
+            cluster_down(own_cluster.settings)
+            cluster_up(own_cluster.settings)
         trial.veclip("materialize", *ENGINES, "--partition", "crawl")
         after = finished_batches(trial.warehouse)
         where = f"{victim}, moment {moment} of {seconds:.1f} s"
@@ -148,9 +167,9 @@ def test_whatever_is_killed_whenever_a_rerun_ends_as_if_nothing_had_been(
     print(f"{victim}: {MOMENTS} moments of {seconds:.1f} s, {hit_something} runs did not live through it")
 
 
-def at(cluster: Installation, indexed: Path, name: str) -> Installation:
+def at(installation: Installation, indexed: Path, name: str) -> Installation:
     """The installation with a copy of the indexed warehouse; the environment points to it."""
     root = indexed.with_name(f"warehouse-{name}")
     shutil.copytree(indexed, root)
     os.environ["VECLIP_WAREHOUSE"] = str(root)
-    return Installation(cluster.settings, Warehouse.at(str(root)))
+    return Installation(installation.settings, Warehouse.at(str(root)))

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_demo_twice(installation: Installation, demo_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VECLIP_MODELS", str(demo_models))
-    first = installation.veclip("demo", seconds=800).stdout
+    first = installation.process("demo", seconds=800).stdout
     for heading in ("Rows by partition", "Six samples", "Recall in %", "Seconds by step"):
         assert heading in first
     for reason in ("truncated_picture", "not_a_picture", "failed_to_download", "repeat"):

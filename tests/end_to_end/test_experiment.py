@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_small_experiment(installation: Installation) -> None:
-    done = installation.veclip("experiment", "--small", seconds=600)
+    done = installation.veclip("experiment", "--small")
     recipes = [run.recipe for run in Plan.small().runs()]
     figures = json.loads((report_folder(installation.settings) / "figures.json").read_text("utf-8"))
     assert {row["recipe"] for row in figures["runs"]} == set(recipes)
@@ -40,5 +40,5 @@ def test_small_experiment(installation: Installation) -> None:
     taught = next(recipe for recipe in recipes if "taught" in recipe)
     assert counts[taught] - counts[recipes[0]] == 300
 
-    again = installation.veclip("experiment", "--small", seconds=600)
+    again = installation.veclip("experiment", "--small")
     assert "0 runs in" in again.stderr + again.stdout

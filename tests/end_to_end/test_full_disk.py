@@ -34,11 +34,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk(cluster: Installation, small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk(own_cluster: Installation, small_disk: Path, tmp_path: Path) -> None:
     os.environ["VECLIP_WAREHOUSE"] = str(small_disk)
     warehouse = Warehouse.at(str(small_disk))
-    cluster.veclip("crawl", "add", str(write_drop(tmp_path / "crawl", numbered_entries(PICTURES), per_shard=PICTURES)))
-    done = cluster.veclip("materialize", *ENGINES, "--partition", "crawl", succeeds=False)
+    own_cluster.veclip(
+        "crawl", "add", str(write_drop(tmp_path / "crawl", numbered_entries(PICTURES), per_shard=PICTURES))
+    )
+    done = own_cluster.veclip("materialize", *ENGINES, "--partition", "crawl", succeeds=False)
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
@@ -48,7 +50,7 @@ def test_a_full_disk(cluster: Installation, small_disk: Path, tmp_path: Path) ->
     assert 0 < len(finished) < PICTURES
 
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
-    cluster.veclip("materialize", *ENGINES, "--partition", "crawl")
+    own_cluster.veclip("materialize", *ENGINES, "--partition", "crawl")
     assert len(read_rows(warehouse, "SELECT * FROM concept_captions", tables=["concept_captions"])) == PICTURES
     after = {path.name: path.stat().st_mtime_ns for path in (small_disk / "concept_captions").rglob("batch-*.parquet")}
     assert len(after) == PICTURES

@@ -154,12 +154,12 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     exported = tmp_path / "export"
     cluster.veclip("export", "mixed", str(exported))
     card = tmp_path / "card.html"
-    cluster.veclip("report", "mixed", "--html", str(card), "--samples", "100", "--mlflow")
+    cluster.process("report", "mixed", "--html", str(card), "--samples", "100", "--mlflow")
     assert TELLING in html.unescape(card.read_text("utf-8"))
     logged = list((cluster.settings.home / "mlflow" / "artifacts").rglob("report/*"))
     assert {path.name for path in logged} == {"report.html", "croissant.json"}
     engines_before = counts(cluster)
-    done = cluster.veclip(
+    done = cluster.process(
         "takedown", "apply", "https://photos.example/2.png", "--yes", "--reason", "asked", "--keep-days", "0", "--json"
     )
     report = json.loads(done.stdout)
@@ -210,7 +210,7 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     everything = ("--runs-days", "0", "--earlier-days", "0", "--scratch-hours", "0")
     named = json.loads(cluster.veclip("prune", *everything, "--dry-run", "--json").stdout)
     assert {one["kind"] for one in named} >= {"run", "earlier"}
-    cluster.veclip("prune", *everything, "--yes")
+    cluster.process("prune", *everything, "--yes")
     with dg.DagsterInstance.get() as instance:
         gone = runs_before - {run.run_id for run in instance.get_runs()}
     assert gone == {one["place"] for one in named if one["kind"] == "run"}
@@ -219,7 +219,7 @@ def test_two_crawls_two_prompts_three_recipes_a_takedown_and_a_recrawl(cluster: 
     assert any(item.startswith("raw_crawl/crawl-a@") for row in written for item in row["materialised"])
     assert stale(cluster) == {}
     assert stale_in_dagster() == {}
-    cluster.veclip("audit", "--sample", "50")
+    cluster.process("audit", "--sample", "50")
     cluster.veclip("takedown", "verify")
 
 

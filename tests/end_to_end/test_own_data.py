@@ -56,9 +56,9 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     (home / "model_configs" / "own.json").write_text(json.dumps(CONFIG))
     write_benchmark(cluster.settings.benchmarks / "own")
     entries = [*numbered_entries(9), DropEntry("", picture(40)), DropEntry("broken", b"<html></html>")]
-    cluster.veclip("crawl", "add", str(write_drop(tmp_path / "own-crawl", entries)))
+    cluster.process("crawl", "add", str(write_drop(tmp_path / "own-crawl", entries)))
     assert stale(cluster)["own-crawl"] == ["raw_crawl", "concept_captions", "vecap"]
-    done = cluster.veclip("materialize", *ENGINES, "--partition", "own-crawl", "--recipe", "tiny")
+    done = cluster.process("materialize", *ENGINES, "--partition", "own-crawl", "--recipe", "tiny")
     assert "4 runs launched" in done.stdout
     assert "\x1b" not in done.stdout
 
@@ -126,17 +126,17 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
     assert {check.check_name for check in checks if check is not None and not check.passed} == {"no_benchmark_leak"}
 
     # What others take from it: an export, a score by the command, the scoreboard as a file.
-    exported = json.loads(cluster.veclip("export", "tiny", str(tmp_path / "export"), "--json").stdout)
+    exported = json.loads(cluster.process("export", "tiny", str(tmp_path / "export"), "--json").stdout)
     assert (exported["samples"], exported["shards"], sets[0]["set_version"]) == (10, 1, exported["set_version"])
     (checkpoint,) = read_rows(cluster.warehouse, "SELECT * FROM checkpoints", tables=["checkpoints"])
     benchmark = str(cluster.settings.benchmarks / "own")
-    scored = json.loads(cluster.veclip("eval", checkpoint["uri"], "--benchmark", benchmark, "--json").stdout)
+    scored = json.loads(cluster.process("eval", checkpoint["uri"], "--benchmark", benchmark, "--json").stdout)
     scores = read_rows(cluster.warehouse, "SELECT metric, value FROM benchmark_scores", tables=["benchmark_scores"])
     assert {row["metric"]: row["value"] for row in scored["scores"]} == {row["metric"]: row["value"] for row in scores}
     assert "VeCLIP B/16" in (home / "reports" / "scoreboard.html").read_text()
 
     # Any end of it leads to all others, through the command, and back to the picture's bytes.
-    traced = json.loads(cluster.veclip("trace", sets[0]["sample_id"], "--json").stdout)
+    traced = json.loads(cluster.process("trace", sets[0]["sample_id"], "--json").stdout)
     (sample,), (seen,) = traced["samples"], traced["samples"][0]["seen"]
     with Path(sample["shard_uri"]).open("rb") as shard:
         shard.seek(sample["image_offset"])
@@ -174,7 +174,7 @@ def test_from_a_drop_to_scores_and_only_what_an_edit_touches(cluster: Installati
         "SELECT engine_id FROM engines WHERE prompt_name LIKE 'fusion@%' ORDER BY prompt_name",
         tables=["engines"],
     )
-    compared = json.loads(cluster.veclip("diff", *(row["engine_id"] for row in ids), "--json").stdout)
+    compared = json.loads(cluster.process("diff", *(row["engine_id"] for row in ids), "--json").stdout)
     assert (compared["kind"], compared["rows"]["both"]) == ("vecap", 10)
     assert compared["rows"]["changed"] == sum(
         example["left_text"] != example["right_text"] for example in compared["examples"]

@@ -31,11 +31,10 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert weights == ["veclip_pipelines/experiment/captioner_model/model.safetensors"]
     assert not [name for name in names if name.startswith(("tests/", "bench/")) or name.endswith((".png", ".jpg"))]
     environment = tmp_path / "venv"
-    venv.create(environment, with_pip=True)
+    venv.create(environment)
     python = environment / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True, timeout=200
-    )
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True, timeout=200)
     # The dependencies are those of this environment: a plain path in a .pth brings packages, and no editable install of ours.
     site = next((environment / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.identity import EngineSpec, model_folder
 
 #: Reason code of a sample whose AltText and picture have nothing to do with each other: it is not fused.
@@ -30,7 +29,7 @@ def unrelated_pairs(spec: EngineSpec, fields: Sequence[Mapping[str, str]], place
     if policy.relatedness is None or UNRELATED in policy.skip:
         return {}
     profile = spec.profile.model_copy(update={"model": policy.relatedness, "revision": None})
-    embedder = _load(model_folder(Settings.from_env(), profile))
+    embedder = _load(model_folder(spec.models, profile))
     found = {}
     for start in range(0, len(places), _AT_A_TIME):
         part = places[start : start + _AT_A_TIME]

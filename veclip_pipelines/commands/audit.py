@@ -7,11 +7,8 @@ from typing import Annotated
 
 import typer
 
-from veclip_pipelines.audit.auditing import CHECKS
-from veclip_pipelines.audit.auditing import audit as look
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
-from veclip_pipelines.mlflow_tracking import Tracking
 
 
 def audit(
@@ -23,6 +20,10 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the whole warehouse: counts, captions, training sets, checkpoints, scores, files, takedowns, runs. Exit 1 on a finding."""
+    from veclip_pipelines.audit.auditing import CHECKS
+    from veclip_pipelines.audit.auditing import audit as look
+    from veclip_pipelines.mlflow_tracking import Tracking
+
     settings, launcher = context.settings(), context.launcher()
     tracking = Tracking(settings.mlflow_tracking_uri, settings.mlflow_artifacts)
     found = look(

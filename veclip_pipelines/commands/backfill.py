@@ -14,14 +14,12 @@ from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.commands.materialize import ConceptEngine, FusionEngine
 from veclip_pipelines.commands.supervisor import daemon
 from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
-from veclip_pipelines.crawl.drops import list_drops
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.planning.estimates import Estimate, estimate
-from veclip_pipelines.stages import CRAWL_PARTITION, caption_stages, names_of
 
 if TYPE_CHECKING:
     from assets.orchestration.backfills import BackfillState
     from assets.orchestration.launching import Launcher
+    from veclip_pipelines.planning.estimates import Estimate
 
 _POLL_SECONDS = 1.0
 #: Seconds within which a daemon gives a sign of life, if there is one.
@@ -47,6 +45,8 @@ def backfill(
     First prints how many partitions, rows, hours and bytes this comes to, by the rates measured so far. Ctrl-C cancels
     the backfill and its work on the Dask cluster. A partition that fails does not hold up the others.
     """
+    from veclip_pipelines.stages import caption_stages
+
     launcher = context.launcher()
     todo = _stale(launcher, _chosen(launcher, partition), select, concept_engine, fusion_engine)
     estimates = _estimates(todo)
@@ -83,6 +83,8 @@ def _chosen(launcher: Launcher, patterns: Sequence[str] | None) -> list[str]:
 
 def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, fusion: str) -> dict[str, list[str]]:
     """For each selected asset, the partitions in which it is stale."""
+    from veclip_pipelines.stages import CRAWL_PARTITION, names_of
+
     selected = launcher.backfills.select(select, names_of(CRAWL_PARTITION))
     todo: dict[str, list[str]] = {}
     for key, stale in launcher.stale.captions_of(keys, concept, fusion).items():
@@ -93,6 +95,10 @@ def _stale(launcher: Launcher, keys: Sequence[str], select: str, concept: str, f
 
 
 def _estimates(todo: Mapping[str, Sequence[str]]) -> list[Estimate]:
+    from veclip_pipelines.crawl.drops import list_drops
+    from veclip_pipelines.planning.estimates import estimate
+    from veclip_pipelines.stages import CRAWL_PARTITION, names_of
+
     entries = {drop.crawl_partition: drop.entries for drop in list_drops(context.warehouse())}
     return estimate(context.warehouse(), names_of(CRAWL_PARTITION), todo, entries)
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from veclip_pipelines.commands.console import describe_failure
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import VeclipError
-from veclip_pipelines.export.exported_samples import note_page
-from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from assets.orchestration.job_runs import RunDone
     from assets.orchestration.launching import Launcher
+    from veclip_pipelines.tables.warehouse import Warehouse
 
 
 def settings() -> Settings:
@@ -24,6 +23,8 @@ def settings() -> Settings:
 
 
 def warehouse() -> Warehouse:
+    from veclip_pipelines.tables.warehouse import Warehouse
+
     return Warehouse.at(settings().warehouse)
 
 
@@ -46,6 +47,8 @@ def user() -> str:
 
 def write_page(target: Path, page: str, recipe: str = "", set_version: str = "") -> Path:
     """Writes a page with pictures and texts in it. It is recorded first, so that later takedowns reach it, too."""
+    from veclip_pipelines.export.exported_samples import note_page
+
     place = target.expanduser().resolve()
     note_page(warehouse(), str(place), user(), recipe, set_version)
     place.write_text(page, "utf-8")

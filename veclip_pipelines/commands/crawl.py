@@ -9,10 +9,7 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_rows, rows_as_json, say
-from veclip_pipelines.crawl.drops import check_new, default_partition_key, inspect_drop, list_drops
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.planning.partition_history import earlier_contents
-from veclip_pipelines.tables.query import read_rows
 
 _HISTORY = (
     "run_id", "recorded_at", "data_version", "delta_version", "rows_in", "rows_kept", "rows_rejected", "launched_by",
@@ -33,6 +30,8 @@ def add(
     replace: Annotated[bool, typer.Option(help="Replace the drop that has this key now.")] = False,
 ) -> None:
     """Register a crawl drop as a crawl partition. Materialise it with: veclip materialize"""
+    from veclip_pipelines.crawl.drops import check_new, default_partition_key, inspect_drop
+
     drop = inspect_drop(folder)
     key = partition or default_partition_key(drop)
     check_new(context.warehouse(), drop, key, replace=replace)
@@ -47,6 +46,8 @@ def add(
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the registered crawl drops."""
+    from veclip_pipelines.crawl.drops import list_drops
+
     drops = list_drops(context.warehouse())
     if as_json:
         return rows_as_json([vars(drop) for drop in drops])
@@ -67,6 +68,8 @@ def rejects(
     stage: Annotated[str | None, typer.Option(help="Only of this stage: raw_crawl, concept_captions, ...")] = None,
 ) -> None:
     """Count what was rejected by stage, partition and reason, with examples."""
+    from veclip_pipelines.tables.query import read_rows
+
     rows = read_rows(
         context.warehouse(),
         "SELECT stage, partition_key, reason, count(*) AS rows, list(row_key ORDER BY row_key)[1:$n] AS row_keys, "
@@ -99,6 +102,8 @@ def retry(
     ] = None,
 ) -> None:
     """Read or fetch again only the rows of raw_crawl that were rejected for a reason, and merge them in one commit."""
+    from veclip_pipelines.tables.query import read_rows
+
     launcher = context.launcher()
     found = read_rows(
         context.warehouse(),
@@ -131,6 +136,8 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List the contents that a crawl partition has had, the newest first."""
+    from veclip_pipelines.planning.partition_history import earlier_contents
+
     rows = earlier_contents(context.warehouse(), partition)
     if as_json:
         return rows_as_json([{name: getattr(row, name) for name in _HISTORY} for row in rows])
@@ -169,6 +176,8 @@ def retire(
 
 def registered_partition(folder: Path) -> str | None:
     """The crawl partition of a folder, if it is registered with its present content."""
+    from veclip_pipelines.crawl.drops import inspect_drop, list_drops
+
     drop = inspect_drop(str(folder))
     for known in list_drops(context.warehouse()):
         if known.uri == drop.uri and known.fingerprint == drop.fingerprint:

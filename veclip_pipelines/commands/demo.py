@@ -13,11 +13,6 @@ from veclip_pipelines.commands.console import ProgressBoard, out, print_rows, sa
 from veclip_pipelines.commands.crawl import registered_partition
 from veclip_pipelines.commands.materialize import bring_up_to_date
 from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
-from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
-from veclip_pipelines.engines.install import install_demo_models
-from veclip_pipelines.evaluation.scoreboard import newest_scores
-from veclip_pipelines.serving.shown_samples import kept_samples, partition_counts
-from veclip_pipelines.tables.provenance import materialisations
 
 RECIPES = ("alttext", "vecap", "mixed")
 _SHOWN = 6
@@ -25,6 +20,9 @@ _SHOWN = 6
 
 def demo() -> None:
     """Run the main job on a sample crawl: real pictures to VeCap, training sets, checkpoints and scores."""
+    from veclip_pipelines.demo.sample_crawl import write_sample_benchmark, write_sample_drops
+    from veclip_pipelines.engines.install import install_demo_models
+
     started = time.monotonic()
     launcher = context.launcher()
     settings = context.settings()
@@ -73,6 +71,9 @@ def _command(name: str) -> str:
 
 
 def _print_summary(partitions: list[str]) -> None:
+    from veclip_pipelines.evaluation.scoreboard import newest_scores
+    from veclip_pipelines.serving.shown_samples import partition_counts
+
     warehouse = context.warehouse()
     counts = [row for row in partition_counts(warehouse) if row["crawl_partition"] in partitions]
     print_rows(
@@ -89,6 +90,8 @@ def _print_summary(partitions: list[str]) -> None:
 
 def _telling_samples(partitions: list[str]) -> list[list[object]]:
     """Six samples that differ in how their VeCap came about: first the engine's answers, then fallbacks."""
+    from veclip_pipelines.serving.shown_samples import kept_samples
+
     warehouse = context.warehouse()
     samples = [sample for key in partitions for sample in kept_samples(warehouse, key, limit=100)]
     by_route: dict[str, list[list[object]]] = {}
@@ -119,6 +122,8 @@ def _score_table(scores: list[dict[str, Any]]) -> tuple[str, tuple[str, ...], li
 
 def _durations(partitions: list[str]) -> list[list[object]]:
     """Seconds taken by each asset's newest materialisation that did any work."""
+    from veclip_pipelines.tables.provenance import materialisations
+
     keys = [*partitions, *RECIPES]
     newest = materialisations(context.warehouse(), partitions=keys, newest="partition")
     return [[one.asset, one.partition, f"{one.seconds:.1f}"] for one in reversed(newest)]

@@ -11,7 +11,6 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.lineage.diff import EXAMPLES
-from veclip_pipelines.lineage.diff import diff as compare
 
 
 def diff(
@@ -22,6 +21,8 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two training sets, or two engines' captions of the same crawl partitions."""
+    from veclip_pipelines.lineage.diff import diff as compare
+
     warehouse = context.warehouse()
     found = compare(warehouse, left, right, examples=examples)
     if html is not None:

@@ -10,12 +10,7 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.compute.cluster import running_cluster
-from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark
-from veclip_pipelines.evaluation.benchmarks import open_benchmark
-from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
-from veclip_pipelines.evaluation.scoring import score
 
 
 def evaluate(
@@ -34,12 +29,20 @@ def evaluate(
 
     Runs on the cluster that veclip cluster up started, or here. Nothing is written.
     """
+    from veclip_pipelines.compute.fanout import DaskRunner, HereRunner
+    from veclip_pipelines.evaluation.benchmark_kinds import RetrievalBenchmark
+    from veclip_pipelines.evaluation.benchmarks import open_benchmark
+    from veclip_pipelines.evaluation.models import ModelSource, load_model, weights_id
+    from veclip_pipelines.evaluation.open_clip_weights import Architecture
+    from veclip_pipelines.evaluation.scoring import score
+
     place = Path(model).expanduser()
-    source = ModelSource(str(place.resolve()) if place.exists() else model, tokenizer, architecture)
+    settings = context.settings()
+    named = Architecture(settings, architecture) if architecture is not None else None
+    source = ModelSource(str(place.resolve()) if place.exists() else model, tokenizer, named)
     opened = [open_benchmark(folder.expanduser().resolve(), split) for folder in benchmark]
     if not opened:
         raise UsageError("name at least one benchmark: --benchmark DIR")
-    settings = context.settings()
     cluster = running_cluster(settings)
     # Before any work is sent out: a model that cannot be loaded is wrong use, to be reported at once.
     maker = load_model(source).maker

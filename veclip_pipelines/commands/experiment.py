@@ -12,10 +12,6 @@ from veclip_pipelines.commands.console import ProgressBoard, out, say
 from veclip_pipelines.commands.crawl import registered_partition
 from veclip_pipelines.commands.materialize import bring_up_to_date
 from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
-from veclip_pipelines.experiment.data import OF_CAPTIONER
-from veclip_pipelines.experiment.design import CAPTIONER, FUSION, Plan
-from veclip_pipelines.experiment.folders import crawl_folder, report_folder
-from veclip_pipelines.experiment.write_up import REPORT
 
 
 def experiment(
@@ -25,6 +21,11 @@ def experiment(
 
     It can be stopped at any point and run again: what is up to date is not repeated.
     """
+    from veclip_pipelines.experiment.data import OF_CAPTIONER
+    from veclip_pipelines.experiment.design import CAPTIONER, FUSION, Plan
+    from veclip_pipelines.experiment.folders import crawl_folder, report_folder
+    from veclip_pipelines.experiment.write_up import REPORT
+
     started = time.monotonic()
     launcher, settings = context.launcher(), context.settings()
     plan = Plan.small() if small else Plan()

@@ -12,8 +12,6 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.export.exported_samples import note_export
-from veclip_pipelines.tables.query import read_rows
 
 
 class Format(StrEnum):
@@ -33,6 +31,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a training set as webdataset shards for open_clip, as a DataComp subset, or as a Hugging Face datasets folder."""
+    from veclip_pipelines.export.exported_samples import note_export
+
     warehouse = context.warehouse()
     version = set_version or _newest(recipe)
     target = target.expanduser().resolve()
@@ -63,6 +63,8 @@ def export(
 
 def _newest(recipe: str) -> str:
     """The version of a recipe's newest set. Raises UsageError if it has none."""
+    from veclip_pipelines.tables.query import read_rows
+
     rows = read_rows(
         context.warehouse(),
         "SELECT set_version FROM set_pins WHERE recipe = ? ORDER BY pinned_at DESC LIMIT 1",

@@ -11,10 +11,8 @@ import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, describe_failure, print_json, print_rows, say
-from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import DEFAULT_CONCEPT_ENGINE, DEFAULT_FUSION_ENGINE
 from veclip_pipelines.errors import UsageError, VeclipError
-from veclip_pipelines.stages import STAGES
 
 if TYPE_CHECKING:
     from assets.orchestration.job_runs import RunDone
@@ -75,6 +73,8 @@ def chosen_partitions(launcher: Launcher, named: Sequence[str] | None, *, only_r
 
 def chosen_recipes(named: Sequence[str] | None, *, only_partitions: bool = False) -> list[str]:
     """The recipes that were asked for. Raises UsageError for an unknown one."""
+    from veclip_pipelines.config.recipe import recipe_catalogue
+
     catalogue = recipe_catalogue(context.settings())
     if only_partitions:
         return []
@@ -134,6 +134,8 @@ def bring_up_to_date(
 
 def _steps(assets: Sequence[str]) -> int:
     """Steps of a run: each asset, its checks, and the recipe's own version where a set is made."""
+    from veclip_pipelines.stages import STAGES
+
     checked = sum(STAGES[name].is_checked for name in assets if name in STAGES)
     return len(assets) + checked + int("training_sets" in assets)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, err, out, print_json, print_rows, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.pruning.files import Prunable, Retention
+from veclip_pipelines.pruning.files import Retention
+
+if TYPE_CHECKING:
+    from veclip_pipelines.pruning.files import Prunable
 
 _DEFAULT = Retention()
 

@@ -6,17 +6,17 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.lineage.graph import find_subject
-from veclip_pipelines.mlflow_tracking import Tracking
-from veclip_pipelines.reporting.card import Card, card_json, data_card
-from veclip_pipelines.tables.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from veclip_pipelines.reporting.card import Card
+    from veclip_pipelines.tables.warehouse import Warehouse
 
 
 def report(
@@ -37,6 +37,9 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the data card of a training set or a checkpoint: sources, counts, filters, models and prompts, lineage, scores."""
+    from veclip_pipelines.lineage.graph import find_subject
+    from veclip_pipelines.reporting.card import card_json, data_card
+
     warehouse = context.warehouse()
     subject = find_subject(warehouse, what)
     card = data_card(warehouse, subject, samples=samples if html or as_json else 0)
@@ -67,6 +70,7 @@ def _croissant(warehouse: Warehouse, card: Card) -> str:
 
 def _log(warehouse: Warehouse, card: Card) -> None:
     """Logs the card to the MLflow run of each checkpoint, without samples: artifacts get copied, and no takedown reaches all copies."""
+    from veclip_pipelines.mlflow_tracking import Tracking
     from veclip_pipelines.serving.standalone_pages import report_page
 
     if not card.graph.checkpoints:

@@ -11,7 +11,6 @@ import typer
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import print_json, print_rows, rows_as_json, say
 from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster
-from veclip_pipelines.engines.profiles import profile_catalogue
 from veclip_pipelines.errors import UsageError
 
 cluster = typer.Typer(no_args_is_help=True, help="The local Dask cluster: scheduler and workers that outlive a run.")
@@ -65,6 +64,8 @@ def install() -> None:
 
 def engines(as_json: Json = False) -> None:
     """List the engine profiles that captions can be made by."""
+    from veclip_pipelines.engines.profiles import profile_catalogue
+
     catalogue = profile_catalogue(context.settings())
     profiles = [catalogue.load(name) for name in catalogue.names()]
     if as_json:

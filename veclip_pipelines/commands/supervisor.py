@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ import psutil
 
 from veclip_pipelines.commands.console import say
 from veclip_pipelines.compute.cluster import cluster_down, cluster_up, running_cluster, runs, stop_processes, until_up
-from veclip_pipelines.config.settings import DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL, Settings
+from veclip_pipelines.config.settings import DEFAULT_DAGSTER_URL, DEFAULT_MLFLOW_URL, Settings, is_tracking_server
 from veclip_pipelines.errors import UsageError, VeclipError
 
 _START_SECONDS = 90
@@ -111,9 +111,9 @@ def daemon(settings: Settings, *, running: bool) -> Iterator[None]:
 def _addressed(settings: Settings, dagster_port: int, mlflow_port: int) -> Settings:
     """Addresses with the chosen ports, unless the settings say that the UIs are found elsewhere."""
     if settings.dagster_url == DEFAULT_DAGSTER_URL:
-        settings = replace(settings, dagster_url=f"http://127.0.0.1:{dagster_port}")
+        settings = settings.model_copy(update={"dagster_url": f"http://127.0.0.1:{dagster_port}"})
     if settings.mlflow_url == DEFAULT_MLFLOW_URL:
-        settings = replace(settings, mlflow_url=f"http://127.0.0.1:{mlflow_port}")
+        settings = settings.model_copy(update={"mlflow_url": f"http://127.0.0.1:{mlflow_port}"})
     return settings
 
 
@@ -137,7 +137,7 @@ def _services(settings: Settings, dagster_port: int, mlflow_port: int) -> list[S
             settings.serve_url,
         ),
     ]
-    if not settings.mlflow_tracking_uri.startswith(("http://", "https://")):
+    if not is_tracking_server(settings.mlflow_tracking_uri):
         Path(settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
         store = ("--backend-store-uri", settings.mlflow_tracking_uri)
         artifacts = ("--default-artifact-root", settings.mlflow_artifacts)

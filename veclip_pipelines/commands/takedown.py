@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import ProgressBoard, err, out, print_json, print_rows, rows_as_json, say
 from veclip_pipelines.errors import UsageError
-from veclip_pipelines.takedown.consequences import Report, report_of
-from veclip_pipelines.takedown.matches import Match, find_matches
-from veclip_pipelines.takedown.register import KEEP_DAYS, find_takedown, list_takedowns, register
-from veclip_pipelines.takedown.requests import MOST_NEAR, NEAR, read_requests
-from veclip_pipelines.takedown.verification import verify as search
+from veclip_pipelines.takedown.requests import KEEP_DAYS, MOST_NEAR, NEAR
+
+if TYPE_CHECKING:
+    from veclip_pipelines.takedown.consequences import Report
+    from veclip_pipelines.takedown.matches import Match
 
 app = typer.Typer(
     no_args_is_help=True, help="Take pictures out of everything, and prove it: apply, list, report, verify, finish."
@@ -48,6 +48,11 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Take out what is named, now and in every crawl to come. Running it again finishes what was killed."""
+    from veclip_pipelines.takedown.consequences import report_of
+    from veclip_pipelines.takedown.matches import find_matches
+    from veclip_pipelines.takedown.register import register
+    from veclip_pipelines.takedown.requests import read_requests
+
     warehouse = context.warehouse()
     requests = read_requests(what, distance)
     if dry_run or not yes:
@@ -76,6 +81,8 @@ def apply(
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List all takedowns."""
+    from veclip_pipelines.takedown.register import list_takedowns
+
     found = list_takedowns(context.warehouse())
     rows = [
         {
@@ -109,6 +116,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Say what a takedown removed where, what still holds it and until when, and what was trained on it."""
+    from veclip_pipelines.takedown.consequences import report_of
+    from veclip_pipelines.takedown.register import find_takedown
+
     warehouse = context.warehouse()
     takedown = find_takedown(warehouse, takedown_id)
     if takedown is None:
@@ -127,6 +137,9 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Decode and search everything for the pictures and texts that were taken down. Exit 1 if something is left."""
+    from veclip_pipelines.takedown.register import find_takedown
+    from veclip_pipelines.takedown.verification import verify as search
+
     warehouse = context.warehouse()
     takedown = find_takedown(warehouse, takedown_id) if takedown_id else None
     if takedown_id and takedown is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,9 +12,10 @@ from rich.tree import Tree
 
 from veclip_pipelines.commands import context
 from veclip_pipelines.commands.console import out, print_json, printable, say
-from veclip_pipelines.lineage.questions import Kind, understand
-from veclip_pipelines.lineage.trace import trace as follow
-from veclip_pipelines.lineage.tree import Branch, as_json, tree_of
+from veclip_pipelines.lineage.questions import Kind
+
+if TYPE_CHECKING:
+    from veclip_pipelines.lineage.tree import Branch
 
 _ENDLESS = 1_000_000
 
@@ -32,6 +33,10 @@ def trace(
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
     """Follow anything backwards to the crawl and forwards to the scores. Exit 1 if no table knows it."""
+    from veclip_pipelines.lineage.questions import understand
+    from veclip_pipelines.lineage.trace import trace as follow
+    from veclip_pipelines.lineage.tree import as_json, tree_of
+
     warehouse = context.warehouse()
     question = understand(warehouse, what, kind)
     found = follow(warehouse, question, limit=limit)

@@ -29,7 +29,11 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """An engine as it is sent to a worker: all that is needed to load it, and its id."""
+    """An engine as it is sent to a worker: all that is needed to load it, and its id.
+
+    Attributes:
+        models: folder of the installed models, where a worker finds the model of a guard.
+    """
 
     engine_id: str
     profile: EngineProfile
@@ -37,6 +41,7 @@ class EngineSpec:
     model_folder: Path
     weights_sha256: str
     code_version: str
+    models: Path = Path()
 
 
 def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version: str) -> EngineSpec:
@@ -69,7 +74,7 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
             f"engine profile {name!r} is of kind {profile.kind} and names no server, such as http://host:8000/v1"
         )
     # A server's weights cannot be seen from here: the model's name and the profile's revision stand for them.
-    folder = model_folder(settings, profile) if kind.weights else Path()
+    folder = model_folder(settings.models, profile) if kind.weights else Path()
     weights = weights_sha256(folder, profile.gguf_file) if kind.weights else ""
     identity = {
         "kind": profile.kind,
@@ -81,7 +86,7 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
         "code_version": code_version,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    return EngineSpec(digest, profile, prompt, folder, weights, code_version)
+    return EngineSpec(digest, profile, prompt, folder, weights, code_version, settings.models)
 
 
 def _imported(profile: EngineProfile, code_version: str) -> EngineSpec:
@@ -106,19 +111,19 @@ def decoding_of(profile: EngineProfile) -> dict[str, object]:
     }
 
 
-def model_folder(settings: Settings, profile: EngineProfile) -> Path:
-    """The folder of a profile's model: under VECLIP_MODELS, absolute, or the hub's snapshot of it.
+def model_folder(models: Path, profile: EngineProfile) -> Path:
+    """The folder of a profile's model: under ``models``, absolute, or the hub's snapshot of it.
 
     Raises:
         ModelMissingError: with the hub's own message if it was asked.
     """
-    for folder in (settings.models / profile.model, Path(profile.model).expanduser()):
+    for folder in (models / profile.model, Path(profile.model).expanduser()):
         if (folder.is_absolute() or folder.parent != Path()) and folder.is_dir():
             return folder.resolve()
     if profile.model.count("/") != 1 or profile.model.startswith(("/", ".", "~")):
         raise ModelMissingError(
             f"model {profile.model!r} of engine profile {profile.name!r} is not installed: there is no folder "
-            f"{settings.models / profile.model}. For the demo's models run: make models. Otherwise put the model's folder there."
+            f"{models / profile.model}. For the demo's models run: make models. Otherwise put the model's folder there."
         )
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -133,9 +138,9 @@ def model_folder(settings: Settings, profile: EngineProfile) -> Path:
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelMissingError(
-            f"model {profile.model!r} of engine profile {profile.name!r} is neither in {settings.models} nor could the hub "
+            f"model {profile.model!r} of engine profile {profile.name!r} is neither in {models} nor could the hub "
             f"give it: {type(error).__name__}: {error}. Download it where the hub can be reached, put the folder at "
-            f"{settings.models / profile.model}, and run it again."
+            f"{models / profile.model}, and run it again."
         ) from error
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veclip_pipelines.errors import ModelMissingError, UsageError
-from veclip_pipelines.evaluation.open_clip_weights import OPEN_CLIP_CONFIG, load_open_clip
+from veclip_pipelines.evaluation.open_clip_weights import OPEN_CLIP_CONFIG, Architecture, load_open_clip
 from veclip_pipelines.evaluation.preprocessing import Preprocessing
 
 Embeddings = npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ class ModelSource:
 
     path: str
     tokenizer: str | None = None
-    architecture: str | None = None
+    architecture: Architecture | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,15 @@ _LEFT = {"logit_bias", "attn_mask"}
 _VOCABULARY_SIZE, _SPECIAL = 49408, ("<|startoftext|>", "<|endoftext|>")
 
 
-def load_open_clip(path: Path, architecture: str | None) -> tuple[Any, Preprocessing]:
+@dataclass(frozen=True)
+class Architecture:
+    """A model config of ours by its name, and the installation whose own files come first."""
+
+    settings: Settings
+    name: str
+
+
+def load_open_clip(path: Path, architecture: Architecture | None) -> tuple[Any, Preprocessing]:
     """A CLIPModel and its preprocessing.
 
     Args:
@@ -78,14 +87,14 @@ def load_open_clip(path: Path, architecture: str | None) -> tuple[Any, Preproces
     return model, Preprocessing.of_open_clip(config["vision_config"]["image_size"], preprocess)
 
 
-def _config(folder: Path, architecture: str | None) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def _config(folder: Path, architecture: Architecture | None) -> tuple[dict[str, Any], Mapping[str, Any]]:
     file = folder / OPEN_CLIP_CONFIG
     if not file.is_file():
         if architecture is None:
             raise UsageError(
                 f"{folder} has no {OPEN_CLIP_CONFIG}: name the model's config with --architecture, such as vit-b-32."
             )
-        config = model_config(Settings.from_env(), architecture)
+        config = model_config(architecture.settings, architecture.name)
         text = {"vocab_size": _END + 1, "eos_token_id": _END, **config["text_config"]}
         return {**config, "text_config": text}, {}
     content = json.loads(file.read_text("utf-8"))

@@ -136,29 +136,29 @@ def whole_file(target: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """A scratch to write into, which becomes the target when the block ends well; gone when it does not.
 
     A scratch that the block itself removes leaves the target as it was. On a store the scratch lies in the machine's folder for
-    temporary files and is uploaded.
+    temporary files, in one that only we can read, and is uploaded.
 
     Args:
         durable: also survives a loss of power: the content is on the disk before it gets its name.
     """
-    uri = str(target)
-    if is_url(uri):
-        scratch = _scratch(Path(tempfile.gettempdir()), uri.rpartition("/")[2])
-    else:
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
-        scratch = _scratch(Path(uri).parent, Path(uri).name)
+    if is_url(str(target)):
+        with tempfile.TemporaryDirectory(prefix="veclip-upload-") as folder:
+            scratch = Path(folder) / "scratch"
+            yield scratch
+            if scratch.exists():
+                filesystem, path = _at(str(target))
+                filesystem.put_file(str(scratch), path)
+        return
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(target)
     try:
         yield scratch
-        if not scratch.exists():
-            return
-        if is_url(uri):
-            filesystem, path = _at(uri)
-            filesystem.put_file(str(scratch), path)
-            return
-        if durable:
+        if durable and scratch.exists():
             with scratch.open("rb") as file:
                 os.fsync(file.fileno())
-        scratch.replace(uri)
+        if scratch.exists():
+            scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -171,7 +171,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         OSError: the target is there and not empty: whoever replaces one removes it at the end of the block.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = _scratch(target.parent, target.name)
+    scratch = _scratch(target)
     scratch.mkdir()
     try:
         yield scratch
@@ -248,9 +248,9 @@ def scratch_in(folder: Path) -> list[Path]:
     return sorted(folder.glob(f".*{SCRATCH}"))
 
 
-def _scratch(folder: Path, name: str) -> Path:
+def _scratch(target: Path) -> Path:
     """A name that no other writer has; a file's name may have 255 bytes."""
-    return folder / f".{name[:100]}.{uuid.uuid4().hex[:12]}{SCRATCH}"
+    return target.parent / f".{target.name[:100]}.{uuid.uuid4().hex[:12]}{SCRATCH}"
 
 
 def _at(uri: str) -> tuple[Any, str]:

@@ -24,7 +24,7 @@ from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.query import TAKEN_DOWN, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.matches import Match, find_matches, near_requests
-from veclip_pipelines.takedown.requests import Request, takedown_id_of
+from veclip_pipelines.takedown.requests import KEEP_DAYS, Request, takedown_id_of
 
 _TRIES = 5
 
@@ -201,8 +201,6 @@ def _tombstone(match: Match) -> dict[str, Any]:
 
 
 BY = "crawl.yaml: opt_outs_are_takedowns"
-#: Days that earlier contents are kept by default.
-KEEP_DAYS = 7.0
 
 
 def register_opt_outs(warehouse: Warehouse, policy: CrawlPolicy) -> list[Takedown]:

@@ -18,6 +18,8 @@ _DOMAIN = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*")
 #: 0 to 4.
 NEAR = 4
 MOST_NEAR = 10
+#: Days that earlier contents are kept by default.
+KEEP_DAYS = 7.0
 
 
 @dataclass(frozen=True, order=True)

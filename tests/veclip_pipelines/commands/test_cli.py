@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from builders import DropEntry, index, numbered_entries, write_drop
+from command_line import Done, call, process
 
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.crawl.drops import inspect_drop, register_drop
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
-def veclip(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "veclip_pipelines.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **env},
-        timeout=120,
-        check=False,
-    )
-
-
-def wrong_use(*arguments: str, says: str, code: int = 2) -> None:
-    done = veclip(*arguments)
+def wrong_use(*arguments: str, says: str, code: int = 2, run: Callable[..., Done] = call) -> None:
+    done = run(*arguments)
     assert done.returncode == code, done.stdout + done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -46,7 +36,7 @@ def registered(tmp_path: Path, warehouse: Warehouse) -> Path:
 
 
 def test_help_is_quick_and_lists_the_commands(settings: Settings) -> None:
-    done = veclip("--help")
+    done = process("--help")
     assert done.returncode == 0
     for command in ("demo", "crawl", "materialize", "cluster", "serve", "ui", "models", "engines"):
         assert command in done.stdout
@@ -58,7 +48,7 @@ def test_help_is_quick_and_lists_the_commands(settings: Settings) -> None:
 
 
 def test_wrong_folders(settings: Settings, tmp_path: Path) -> None:
-    wrong_use("crawl", "add", str(tmp_path / "missing"), says="is no folder")
+    wrong_use("crawl", "add", str(tmp_path / "missing"), says="is no folder", run=process)
     (tmp_path / "empty").mkdir()
     wrong_use("crawl", "add", str(tmp_path / "empty"), says="is no crawl drop")
     assert not Path(settings.warehouse).exists()
@@ -84,34 +74,34 @@ def test_nothing_registered(settings: Settings) -> None:
 
 def test_a_warehouse_that_cannot_be_written(registered: Path, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = veclip("materialize", VECLIP_WAREHOUSE=str(tmp_path / "file"))
+    done = call("materialize", VECLIP_WAREHOUSE=str(tmp_path / "file"))
     assert done.returncode == 1
     assert "cannot write to" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_reading_commands_speak_json(registered: Path, settings: Settings) -> None:
-    drops = json.loads(veclip("crawl", "list", "--json").stdout)
+    drops = json.loads(call("crawl", "list", "--json").stdout)
     assert [(drop["crawl_partition"], drop["entries"]) for drop in drops] == [("crawl-1", 4)]
-    rejects = json.loads(veclip("crawl", "rejects", "--json").stdout)
+    rejects = json.loads(call("crawl", "rejects", "--json").stdout)
     assert [(row["stage"], row["reason"], row["rows"]) for row in rejects] == [("raw_crawl", "not_a_picture", 1)]
-    profiles = json.loads(veclip("engines", "--json").stdout)
+    profiles = json.loads(call("engines", "--json").stdout)
     assert "tagger" in [profile["name"] for profile in profiles]
-    status = veclip("cluster", "status", "--json")
+    status = call("cluster", "status", "--json")
     assert (status.returncode, json.loads(status.stdout)) == (1, {"running": False})
 
 
 def test_output_that_is_no_terminal_is_plain(registered: Path, settings: Settings) -> None:
     for arguments in (("crawl", "list"), ("crawl", "rejects"), ("engines",)):
-        done = veclip(*arguments)
+        done = call(*arguments)
         assert done.returncode == 0, done.stderr
         assert "\x1b" not in done.stdout
         assert not set("│┃━╭") & set(done.stdout)
-    assert "not_a_picture" in veclip("crawl", "rejects").stdout
+    assert "not_a_picture" in call("crawl", "rejects").stdout
 
 
 def test_env_gives_other_tools_the_same_places(settings: Settings) -> None:
-    lines = veclip("env").stdout.splitlines()
+    lines = process("env").stdout.splitlines()
     assert f"export VECLIP_HOME={settings.home}" in lines
     assert any(line.startswith("export DAGSTER_HOME=") for line in lines)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import pickle
 from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
 
 from veclip_pipelines.config.settings import Settings
 
@@ -38,3 +43,49 @@ def test_the_default_engines_are_the_installations() -> None:
     settings = Settings.from_env({"VECLIP_CONCEPT_ENGINE": "llava-1.5-7b", "VECLIP_FUSION_ENGINE": "qwen3-4b"})
     assert (settings.concept_engine, settings.fusion_engine) == ("llava-1.5-7b", "qwen3-4b")
     assert Settings.from_env(settings.environment()) == settings
+
+
+def test_a_setting_is_declared_once() -> None:
+    variables = Settings.variables()
+    given = {variable: f"/x/{name}" for name, variable in variables.items()}
+    settings = Settings.from_env(given)
+    assert settings.environment() == given, "each is read from its variable, and handed on by it"
+    assert all(field.description for field in Settings.model_fields.values())
+    assert len(set(variables.values())) == len(variables)
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert Settings.from_env(dict.fromkeys(Settings.variables().values(), "")) == Settings.from_env({})
+
+
+def test_the_environment_is_read_by_from_env_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECLIP_HOME", "/data/veclip")
+    monkeypatch.setenv("VECLIP_MODELS", "~/models")
+    assert Settings.from_env({"VECLIP_HOME": "/other"}).models == Path("/other/models")
+    assert Settings(home=Path("/other")).models == Path("/other/models")
+    assert Settings.from_env().models == Path("~/models").expanduser()
+    assert Settings.from_env({"models": "/elsewhere", "veclip_models": "/elsewhere"}) == Settings.from_env({})
+    assert Settings.from_env({"VECLIP_HOME": "some"}).home == Path("some").resolve()
+
+
+def test_settings_are_a_value() -> None:
+    settings = Settings.from_env({"VECLIP_HOME": "/data/veclip"})
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert hash(settings) == hash(Settings.from_env({"VECLIP_HOME": "/data/veclip"}))
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.home = Path("/other")  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="not permitted"):
+        Settings(hoem="/other")  # type: ignore[call-arg]
+
+
+def test_only_entry_points_read_the_environment() -> None:
+    root = Path(__file__).parents[3]
+    found = set()
+    for place in ("veclip_pipelines", "assets", "resources"):
+        for file in (root / place).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if (isinstance(node, ast.Attribute) and node.attr == "from_env") or (
+                    isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Settings"
+                ):
+                    found.add(str(file.relative_to(root)))
+    assert found == {"resources/home.py", "veclip_pipelines/commands/context.py"}

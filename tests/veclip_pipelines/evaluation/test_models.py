@@ -25,9 +25,10 @@ from transformers import (
 )
 
 from veclip_pipelines.config.model_config import train_tokenizer
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import ModelMissingError, UsageError
 from veclip_pipelines.evaluation.models import ModelSource, load_model
-from veclip_pipelines.evaluation.open_clip_weights import convert
+from veclip_pipelines.evaluation.open_clip_weights import Architecture, convert
 from veclip_pipelines.evaluation.preprocessing import Preprocessing
 from veclip_pipelines.media.pictures import decode
 
@@ -205,14 +206,14 @@ def test_what_a_plain_clip_is_not_is_refused(tmp_path: Path) -> None:
         convert({"visual.attn_pool.query": torch.zeros(1)})
 
 
-def test_a_pickle_that_holds_more_than_tensors_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_holds_more_than_tensors_is_refused(settings: Settings, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:
             return os.system, (f"touch {tmp_path / 'ran'}",)
 
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(UsageError, match="cannot be read as weights alone"):
-        load_model(ModelSource(str(tmp_path / "evil.pt"), architecture="tiny"))
+        load_model(ModelSource(str(tmp_path / "evil.pt"), architecture=Architecture(settings, "tiny")))
     assert not (tmp_path / "ran").exists()
 
 

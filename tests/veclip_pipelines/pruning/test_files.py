@@ -14,8 +14,8 @@ from builders import index, numbered_entries, write_drop
 from lineage_story import EYE, HAND, make_set, put, tell
 from training_jobs import RECIPE
 
-from veclip_pipelines.audit.file_checks import orphan_tars
 from veclip_pipelines.audit.auditing import audit
+from veclip_pipelines.audit.file_checks import orphan_tars
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.media.storage import put_bytes
 from veclip_pipelines.pruning.files import Prunable, Retention, prunable_files, remove_files

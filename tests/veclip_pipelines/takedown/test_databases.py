@@ -1,13 +1,12 @@
 """What was taken down is also found in what is no file: Dagster's and MLflow's Postgres, and a tracking server of MLflow."""
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from builders import picture
+from command_line import call, process
 from lineage_story import TEXT, take_down, tell
 from mlflow import MlflowClient
 from servers import mlflow_server, postgres_server
@@ -31,23 +30,17 @@ def telling() -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"preview": dg.MetadataValue.md(f"| {TEXT} |")})
 
 
-def verified(monkeypatch: pytest.MonkeyPatch) -> subprocess.CompletedProcess[str]:
-    monkeypatch.setenv("COLUMNS", "200")
-    command = [sys.executable, "-m", "veclip_pipelines.cli", "takedown", "verify"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 @pytest.mark.slow
-def test_in_postgres(gone: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_postgres(gone: Settings, warehouse: Warehouse) -> None:
     with postgres_server("dagster", "mlflow") as server:
         gone.dagster_home.mkdir(parents=True, exist_ok=True)
         storage = f"storage:\n  postgres:\n    postgres_url: {server}/dagster\n"
         (gone.dagster_home / "dagster.yaml").write_text(f"telemetry:\n  enabled: false\n{storage}")
-        done = verified(monkeypatch)
+        done = call("takedown", "verify")
         assert (done.returncode, "nothing is left" in done.stdout) == (0, True), done.stdout + done.stderr
         with dg.DagsterInstance.from_config(str(gone.dagster_home)) as instance:
             assert dg.materialize([telling], instance=instance).success
-        done = verified(monkeypatch)
+        done = process("takedown", "verify", COLUMNS="200")
         assert done.returncode == 1
         assert "event_logs" in done.stdout
         assert "secret" not in done.stdout

@@ -56,7 +56,7 @@ def counted(call):
 for module, names in (
     (register, ("append_new", "replace_partition")), (table_rewrites, ("claim_file", "write_file", "replace_partition")),
     (provenance_edits, ("record",)), (erasing, ("zero_ranges", "blank_rows")), (copies.shutil, ("rmtree",)),
-    (webdataset, ("_put", "_rewrite_without")), (copies.Path, ("unlink",)),
+    (webdataset, ("put_bytes", "_rewrite_without")), (copies.Path, ("unlink",)),
 ):
     for name in names:
         setattr(module, name, counted(getattr(module, name)))

@@ -37,7 +37,8 @@ from veclip_pipelines.training.exposure import EXPOSURE
 from veclip_pipelines.training.ranks import train_checkpoint
 from veclip_pipelines.training.step_log import saved_facts
 
-pytestmark = pytest.mark.slow
+# Together on one worker: they share two Dask workers.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("migrated_store"), pytest.mark.xdist_group("checkpoint")]
 
 
 @pytest.fixture(scope="module")
