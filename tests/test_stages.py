@@ -25,6 +25,7 @@ from veclip_pipelines.planning.inputs import stage_inputs
 from veclip_pipelines.planning.partition_history import retire
 from veclip_pipelines.planning.staleness import Staleness
 from veclip_pipelines.pruning.files import Retention, prunable_files
+from veclip_pipelines.reporting.openlineage_events import events
 from veclip_pipelines.schemas.crawl_schemas import CRAWL_DROPS
 from veclip_pipelines.schemas.shared_columns import CRAWL_PARTITION, ENGINE_ID, OUTCOME_COLUMNS
 from veclip_pipelines.schemas.spec import table_spec, text_column
@@ -226,6 +227,7 @@ def test_the_lineage_of_a_set(told: Warehouse) -> None:
     edges = {(names[left], names[right]) for left, right in graph.edges}
     assert {("raw_crawl", "sharpness"), ("sharpness", "training_sets"), ("vecap", "training_sets")} <= edges
     assert b"sharpness" in lineage_svg(graph)
+    assert any("sharpness" in str(event.outputs) for event in events(told, graph)), "without a lineage of its columns"
 
 
 def test_rejects_pruning_and_a_retired_partition(told: Warehouse, settings: Settings) -> None:

@@ -163,7 +163,15 @@ BENCHMARK_SCORES = Stage(
 #: All stages by name, upstream first.
 STAGES: dict[str, Stage] = {
     stage.name: stage
-    for stage in (RAW_CRAWL, DUPLICATES, CONCEPT_CAPTIONS, VECAP, TRAINING_SETS, CHECKPOINTS, BENCHMARK_SCORES)
+    for stage in (
+        RAW_CRAWL,
+        DUPLICATES,
+        CONCEPT_CAPTIONS,
+        VECAP,
+        TRAINING_SETS,
+        CHECKPOINTS,
+        BENCHMARK_SCORES,
+    )
 }
 
 #: Tables that are not stages: records about the stages, and about what is done to them.

@@ -8,18 +8,19 @@ from deltalake import Schema as DeltaSchema
 from duckdb import DuckDBPyConnection
 
 from assets.orchestration.leaks import no_benchmark_leak
-from assets.shared.check_factory import Check, CheckOutcome, checks_of, described
+from assets.shared.check_factory import Check, CheckOutcome, SettingsCheck, checks_of, described
 from assets.shared.guards import guard_rates_in_band
 from assets.shared.partitions import crawl_partitions, recipe_partitions
 from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.media.texts import is_file_name
 from veclip_pipelines.schemas.shared_columns import KEPT
-from veclip_pipelines.stages import tables, version_of
+from veclip_pipelines.stages import CRAWL_PARTITION, RECIPE, STAGES, Stage, caption_stages, tables, version_of
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _SHOWN = 5
+_BALANCE = "rows_in_equal_kept_plus_rejected"
 _IN_BAND = "Each guard's rate is within three sigmas of the last ten partitions of the same engine."
 
 
@@ -32,24 +33,34 @@ def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection,
     return _balance(entries, _count(connection, "raw_crawl", "crawl_partition = ?", key), "entries of the drop")
 
 
-def rows_balance_concept_captions(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """Every kept picture has one row of each engine."""
-    pictures = _scalar(
-        connection,
-        "SELECT count(DISTINCT image_sha256) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",
-        key,
-    )
-    return _balance_by_engine(connection, "concept_captions", "image_sha256", pictures, "kept pictures", key)
+def one_row_for_each(stage: Stage) -> Check:
+    """A check that every kept picture or sample, whichever the stage describes, has one row.
 
+    Of captions it looks at the newest materialisation's engine alone: others of the partition may be older than its raw crawl.
+    """
+    column = str(stage.describes)
+    what = {"image_sha256": "picture", "sample_id": "sample"}[column]
 
-def rows_balance_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """Every kept sample has one row of each engine."""
-    samples = _scalar(
-        connection,
-        "SELECT count(DISTINCT sample_id) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",
-        key,
-    )
-    return _balance_by_engine(connection, "vecap", "sample_id", samples, "kept samples", key)
+    def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
+        del warehouse
+        described_rows = _scalar(
+            connection,
+            f"SELECT count(DISTINCT {column}) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",  # noqa: S608
+            key,
+        )
+        part = {CRAWL_PARTITION: key}
+        if stage.has_engines:
+            newest = latest(Asker(connection), stage.name, key)
+            part["engine_id"] = (newest.engine if newest else None) or ""
+        where = " AND ".join(f"{name} = ?" for name in part)
+        rows, distinct = Asker(connection).row(
+            f"SELECT count(*), count(DISTINCT {column}) FROM {stage.name} WHERE {where}",  # noqa: S608
+            list(part.values()),
+        )
+        outcome = _balance(described_rows, rows, f"kept {what}s")
+        return CheckOutcome(outcome.passed and rows == distinct, outcome.says, outcome.figures)
+
+    return described(check, f"Every kept {what} has one row{' of each engine' if stage.has_engines else ''}.")
 
 
 def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
@@ -167,88 +178,45 @@ def _balance(rows_in: int, rows_out: int, what: str) -> CheckOutcome:
     return CheckOutcome(rows_in == rows_out, says, {"rows_in": rows_in, "rows_out": rows_out})
 
 
-def _balance_by_engine(
-    connection: DuckDBPyConnection, table: str, column: str, rows_in: int, what: str, key: str
-) -> CheckOutcome:
-    """The newest materialisation's engine alone: others of the partition may be older than its raw crawl."""
-    newest = latest(Asker(connection), table, key)
-    engine_id = (newest.engine if newest else None) or ""
-    rows = connection.execute(
-        f"SELECT count(*), count(DISTINCT {column}) FROM {table} WHERE crawl_partition = ? AND engine_id = ?",  # noqa: S608
-        [key, engine_id],
-    ).fetchone()
-    assert rows is not None
-    outcome = _balance(rows_in, rows[0], what)
-    return CheckOutcome(outcome.passed and rows[0] == rows[1], outcome.says, outcome.figures)
-
-
 def _none_of(rows: list[tuple[object, ...]], what: str) -> CheckOutcome:
     shown = ", ".join(str(row[0]) for row in rows[:_SHOWN])
     return CheckOutcome(not rows, f"{len(rows)} {what}", {"rows": len(rows), **({"examples": shown} if rows else {})})
 
 
+#: Checks that a stage alone has, each with whether it blocks what is downstream.
+_OWN: dict[str, dict[str, tuple[Check, bool]]] = {
+    "raw_crawl": {_BALANCE: (rows_balance_raw_crawl, True)},
+    "duplicates": {"groups_are_of_kept_samples": (groups_are_of_kept_samples, False)},
+    "vecap": {"no_file_name_as_vecap": (no_file_name_as_vecap, True)},
+    "training_sets": {
+        _BALANCE: (rows_balance_training_sets, True),
+        "probabilities_sum_to_one": (probabilities_sum_to_one, True),
+    },
+    "benchmark_scores": {"scores_are_shares": (scores_are_shares, True)},
+}
+#: Those of them that look at what is beside the tables.
+_OWN_BESIDE_TABLES: dict[str, dict[str, tuple[SettingsCheck, bool]]] = {
+    "training_sets": {"no_benchmark_leak": (no_benchmark_leak, False)},
+}
+_PARTITIONS = {CRAWL_PARTITION: crawl_partitions, RECIPE: recipe_partitions, None: None}
+
+
+def checks_of_stage(stage: Stage) -> dict[str, tuple[Check, bool]]:
+    """A stage's checks by name: those that follow from what the stage is, then its own."""
+    found: dict[str, tuple[Check, bool]] = {}
+    if stage.describes and stage.is_balanced:
+        found[_BALANCE] = (one_row_for_each(stage), True)
+    if stage.is_replaced:  # rows that are added to a table are held to its columns when they are added
+        schema = described(schema_is_as_declared(stage.name), "The table has the declared columns.")
+        found["schema"] = (schema, True)
+    if stage in caption_stages():
+        found["no_empty_text"] = (described(no_empty_text(stage.name), "Every kept row has a text."), True)
+        found["guard_rates_in_band"] = (described(guard_rates_in_band(stage.name), _IN_BAND), False)
+    return found | _OWN.get(stage.name, {})
+
+
 asset_checks: list[dg.AssetChecksDefinition] = [
-    checks_of(
-        "raw_crawl",
-        crawl_partitions,
-        {
-            "rows_in_equal_kept_plus_rejected": (rows_balance_raw_crawl, True),
-            "schema": (
-                described(schema_is_as_declared("raw_crawl"), "The table has the declared columns."),
-                True,
-            ),
-        },
-    ),
-    checks_of(
-        "duplicates",
-        None,
-        {
-            "groups_are_of_kept_samples": (groups_are_of_kept_samples, False),
-            "schema": (described(schema_is_as_declared("duplicates"), "The table has the declared columns."), True),
-        },
-    ),
-    checks_of(
-        "concept_captions",
-        crawl_partitions,
-        {
-            "rows_in_equal_kept_plus_rejected": (rows_balance_concept_captions, True),
-            "schema": (
-                described(schema_is_as_declared("concept_captions"), "The table has the declared columns."),
-                True,
-            ),
-            "no_empty_text": (
-                described(no_empty_text("concept_captions"), "Every kept row has a text."),
-                True,
-            ),
-            "guard_rates_in_band": (described(guard_rates_in_band("concept_captions"), _IN_BAND), False),
-        },
-    ),
-    checks_of(
-        "vecap",
-        crawl_partitions,
-        {
-            "rows_in_equal_kept_plus_rejected": (rows_balance_vecap, True),
-            "schema": (
-                described(schema_is_as_declared("vecap"), "The table has the declared columns."),
-                True,
-            ),
-            "no_empty_text": (described(no_empty_text("vecap"), "Every kept row has a text."), True),
-            "no_file_name_as_vecap": (no_file_name_as_vecap, True),
-            "guard_rates_in_band": (described(guard_rates_in_band("vecap"), _IN_BAND), False),
-        },
-    ),
-    checks_of(
-        "training_sets",
-        recipe_partitions,
-        {
-            "rows_in_equal_kept_plus_rejected": (rows_balance_training_sets, True),
-            "schema": (
-                described(schema_is_as_declared("training_sets"), "The table has the declared columns."),
-                True,
-            ),
-            "probabilities_sum_to_one": (probabilities_sum_to_one, True),
-        },
-        {"no_benchmark_leak": (no_benchmark_leak, False)},
-    ),
-    checks_of("benchmark_scores", recipe_partitions, {"scores_are_shares": (scores_are_shares, True)}),
+    checks_of(stage.name, _PARTITIONS[stage.keyed_by], checks_of_stage(stage), _OWN_BESIDE_TABLES.get(stage.name, {}))
+    for stage in STAGES.values()
+    if stage.is_checked
 ]

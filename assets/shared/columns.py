@@ -26,7 +26,7 @@ def column_lineage(spec: TableSpec) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(asset_key=dg.AssetKey(asset), column_name=name) for asset, name in sources]
-            for column, sources in COLUMN_LINEAGE[spec.name].items()
+            for column, sources in COLUMN_LINEAGE.get(spec.name, {}).items()
         }
     )
 

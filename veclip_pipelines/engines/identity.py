@@ -69,7 +69,7 @@ def resolve_engine(settings: Settings, name: str, purpose: Purpose, code_version
         raise UsageError(
             f"engine profile {name!r} makes {purpose} captions, and its prompt {prompt.name!r} is for {prompt.purpose} captions"
         )
-    if kind.asked and not kind.weights and not profile.server:
+    if kind.served and not profile.server:
         raise UsageError(
             f"engine profile {name!r} is of kind {profile.kind} and names no server, such as http://host:8000/v1"
         )

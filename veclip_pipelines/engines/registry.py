@@ -1,4 +1,4 @@
-"""Which class implements which kind of engine; each is imported only where it is used. A new engine is one line here."""
+"""Which class implements which kind of engine; each is imported only where it is used. CONTRIBUTING.md adds one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ class EngineKind:
         sees: whether it is given pictures; one that is can make concept captions, and fuse an AltText with the picture
             itself; one that is not fuses AltText and concept caption.
         weights: whether its model's files are local: then they must exist, and their hash is a part of engine_id.
+        served: whether a server answers, which the profile names.
         asked: whether there is a model to ask; the template is only a rule.
     """
 
     path: str
     sees: bool
     weights: bool = True
+    served: bool = False
     asked: bool = True
 
     def load_class(self) -> Any:
@@ -40,8 +42,8 @@ KINDS: dict[str, EngineKind] = {
     "transformers-text": EngineKind("transformers_text:TransformersTextEngine", sees=False),
     "vllm-image-text": EngineKind("vllm_offline:VllmImageTextEngine", sees=True),
     "vllm-text": EngineKind("vllm_offline:VllmTextEngine", sees=False),
-    "server-image-text": EngineKind("openai_server:ServerImageTextEngine", sees=True, weights=False),
-    "server-text": EngineKind("openai_server:ServerTextEngine", sees=False, weights=False),
+    "server-image-text": EngineKind("openai_server:ServerImageTextEngine", sees=True, weights=False, served=True),
+    "server-text": EngineKind("openai_server:ServerTextEngine", sees=False, weights=False, served=True),
     "template": EngineKind("", sees=False, weights=False, asked=False),
 }
 

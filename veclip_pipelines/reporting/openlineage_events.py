@@ -128,7 +128,7 @@ def _columns(warehouse: Warehouse, one: Made, above: Sequence[Made]) -> dict[str
     ]
     made = {
         column: column_lineage_dataset.Fields(list(_sources(warehouse, sources, above)))
-        for column, sources in COLUMN_LINEAGE[one.asset].items()
+        for column, sources in COLUMN_LINEAGE.get(one.asset, {}).items()
     }
     made = {column: fields_ for column, fields_ in made.items() if fields_.inputFields}
     lineage = {"columnLineage": column_lineage_dataset.ColumnLineageDatasetFacet(fields=made)} if made else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: For each table and column: the (table, column) that it is made from. Columns that are not named are new.
+#: For each table and column: the (table, column) that it is made from. Columns and tables that are not named are new.
 COLUMN_LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {
     "raw_crawl": {},
     "concept_captions": {

@@ -12,21 +12,23 @@ from deltalake import DeltaTable, write_deltalake
 
 from assets.orchestration.checks import (
     Check,
+    asset_checks,
+    checks_of_stage,
     no_empty_text,
     no_file_name_as_vecap,
+    one_row_for_each,
     probabilities_sum_to_one,
-    rows_balance_concept_captions,
     rows_balance_raw_crawl,
     rows_balance_training_sets,
-    rows_balance_vecap,
     schema_is_as_declared,
     scores_are_shares,
 )
 from veclip_pipelines.crawl.drops import inspect_drop, register_drop
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, VECAP
-from veclip_pipelines.schemas.spec import TableSpec
+from veclip_pipelines.schemas.shared_columns import CRAWL_PARTITION, OUTCOME_COLUMNS
+from veclip_pipelines.schemas.spec import TableSpec, table_spec, text_column
 from veclip_pipelines.schemas.training_schemas import BENCHMARK_SCORES, TRAINING_SETS
-from veclip_pipelines.stages import version_of
+from veclip_pipelines.stages import STAGES, Stage, version_of
 from veclip_pipelines.tables.commit import append_new, partition_files, replace_partition
 from veclip_pipelines.tables.data_files import table_of, write_file
 from veclip_pipelines.tables.provenance import Provenance, record
@@ -86,10 +88,11 @@ def test_raw_crawl_balance(filled: Warehouse, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "check", "column"),
-    [(CONCEPT_CAPTIONS, rows_balance_concept_captions, "image_sha256"), (VECAP, rows_balance_vecap, "sample_id")],
+    ("spec", "column"),
+    [(CONCEPT_CAPTIONS, "image_sha256"), (VECAP, "sample_id")],
 )
-def test_caption_balance(filled: Warehouse, spec: TableSpec, check: Check, column: str) -> None:
+def test_caption_balance(filled: Warehouse, spec: TableSpec, column: str) -> None:
+    check = one_row_for_each(STAGES[spec.name])
     keys = ids(filled, column)
     note(filled, spec.name, KEY, {"engine": "e"})
     captions(filled, spec, {keys[0]: "a", keys[1]: None, keys[2]: "c"})
@@ -179,3 +182,38 @@ def test_findings_quote_no_foreign_text(filled: Warehouse) -> None:
     with connect(filled) as connection:
         findings = [check(filled, connection, KEY) for check in (no_file_name_as_vecap, no_empty_text("vecap"))]
     assert all("IMG" not in json.dumps(finding.figures) + finding.says for finding in findings)
+
+
+def test_each_stage_has_the_checks_that_it_had() -> None:
+    """Names and whether they block, as when each stage's checks were listed by hand."""
+    balance = {"rows_in_equal_kept_plus_rejected": True, "schema": True}
+    captions = {**balance, "no_empty_text": True, "guard_rates_in_band": False}
+    found = {
+        next(iter(one.check_specs)).asset_key.to_user_string(): {spec.name: spec.blocking for spec in one.check_specs}
+        for one in asset_checks
+    }
+    assert found == {
+        "raw_crawl": balance,
+        "duplicates": {"groups_are_of_kept_samples": False, "schema": True},
+        "concept_captions": captions,
+        "vecap": {**captions, "no_file_name_as_vecap": True},
+        "training_sets": {**balance, "probabilities_sum_to_one": True, "no_benchmark_leak": False},
+        "benchmark_scores": {"scores_are_shares": True},
+    }
+
+
+def test_a_stage_without_engines_has_one_row_for_each_picture(
+    filled: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [text_column("image_sha256", "the picture", required=True), *OUTCOME_COLUMNS, CRAWL_PARTITION]
+    table = table_spec("toy", "a toy", columns, partition_by=("crawl_partition",), keys=("image_sha256",))
+    stage = Stage(table, "crawl_partition", ("raw_crawl",), "toy.1", "#000000", describes="image_sha256")
+    monkeypatch.setitem(STAGES, "toy", stage)
+    assert set(checks_of_stage(stage)) == {"rows_in_equal_kept_plus_rejected", "schema"}
+    check, _ = checks_of_stage(stage)["rows_in_equal_kept_plus_rejected"]
+    assert check.__doc__ == "Every kept picture has one row."
+    rows: list[dict[str, object]] = [{"image_sha256": key, "outcome": "kept"} for key in ids(filled, "image_sha256")]
+    put(filled, table, {"crawl_partition": KEY}, rows)
+    assert passes(check, filled)
+    put(filled, table, {"crawl_partition": KEY}, rows[1:])
+    assert not passes(check, filled)

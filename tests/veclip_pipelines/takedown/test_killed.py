@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from builders import picture
 from lineage_story import CHECKPOINT, tell, tell_provenance
-from veclip_pipelines.export.exported_samples import note_export, note_page
 
 from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.export.exported_samples import note_export, note_page
 from veclip_pipelines.export.webdataset import export_webdataset
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
