@@ -65,5 +65,10 @@ def _kept_environment() -> Iterator[None]:
 def _import_what_keeps_streams() -> None:
     """Their loggers keep the standard error that there is when they are imported, and would keep a command's."""
     import distributed  # noqa: F401
+    from absl import logging
 
     import veclip_pipelines.definitions  # noqa: F401
+
+    # Dagster shuts all handlers down when it sets up a run's logs, and absl's would close a standard error that is not the present
+    # one: pytest's.
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__
