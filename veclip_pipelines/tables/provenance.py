@@ -109,8 +109,11 @@ def materialisations(
     conditions: list[str] = ["true"]
     parameters: dict[str, object] = {}
     if assets is not None:
-        conditions.append("asset IN (SELECT unnest($assets))")
-        parameters["assets"] = list(assets)
+        # Name by name: with QUALIFY, DuckDB 2.0.1 returns rows of other assets where a partition column is looked up in a list that
+        # is unnested (tests/veclip_pipelines/tables/test_provenance.py). It also leaves out the other assets' files by their paths.
+        wanted = {f"asset_{number}": name for number, name in enumerate(assets)}
+        conditions.append(f"asset IN ({', '.join(f'${name}' for name in wanted)})" if wanted else "false")
+        parameters |= wanted
     if partitions is not None:
         conditions.append("partition IN (SELECT unnest($partitions))")
         parameters["partitions"] = list(partitions)

@@ -1,6 +1,5 @@
 """What was taken down is also found in what is no file: Dagster's and MLflow's Postgres, and a tracking server of MLflow."""
 
-import dataclasses
 from pathlib import Path
 
 import dagster as dg
@@ -45,7 +44,7 @@ def test_in_postgres(gone: Settings, warehouse: Warehouse) -> None:
         assert "event_logs" in done.stdout
         assert "secret" not in done.stdout
 
-        tracked = dataclasses.replace(gone, mlflow_tracking_uri=f"{server}/mlflow")
+        tracked = gone.model_copy(update={"mlflow_tracking_uri": f"{server}/mlflow"})
         Tracking(tracked.mlflow_tracking_uri, None).begin("e", "name", {"note": f"looks like {TEXT}"})
         found = verify(warehouse, tracked)
         assert {(one.state, one.kind) for one in found.remnants} == {("found", "text")}
@@ -62,7 +61,7 @@ def test_in_a_tracking_server(
     folder = tmp_path / "report"
     folder.mkdir()
     with mlflow_server(tmp_path / "server") as url:
-        served = dataclasses.replace(gone, mlflow_tracking_uri=url)
+        served = gone.model_copy(update={"mlflow_tracking_uri": url})
         run = Tracking(url, None).begin("e", "name", {"note": "nothing of it"})
         assert verify(warehouse, served).is_clean
         (folder / "cat.png").write_bytes(picture(2))
