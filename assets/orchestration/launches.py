@@ -11,7 +11,6 @@ from assets.orchestration.sensors import detect_configuration_changes
 from assets.orchestration.takedowns import FINISH, TAKE_DOWN
 from assets.shared.run_log import Watch, end_dead_runs
 from assets.warehouse_audit import materialised
-from resources.home import HomeResource
 from veclip_pipelines.audit.record_checks import Materialised
 from veclip_pipelines.config.recipe import recipe_catalogue
 from veclip_pipelines.config.settings import Settings
@@ -35,7 +34,7 @@ class ConfigurationLaunches:
         Args:
             begin: called with the number of steps where there is anything to do.
         """
-        changes = detect_configuration_changes(self.runs.instance, HomeResource())
+        changes = detect_configuration_changes(self.runs.instance, self.settings)
         if changes.new_recipes:
             self.runs.instance.add_dynamic_partitions(RECIPE, list(changes.new_recipes))
         if not changes.assets:

@@ -11,6 +11,7 @@ from assets.shared.automation import automation_sensor
 from assets.shared.partitions import recipe_partitions
 from resources.home import HomeResource
 from veclip_pipelines.config.recipe import recipe_catalogue
+from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.engines.file_versions import configuration_versions
 from veclip_pipelines.stages import RECIPE
 
@@ -46,9 +47,8 @@ def known_versions(instance: dg.DagsterInstance, paths: Mapping[AssetPath, str])
     return known
 
 
-def detect_configuration_changes(instance: dg.DagsterInstance, home: HomeResource) -> ConfigurationChanges:
+def detect_configuration_changes(instance: dg.DagsterInstance, settings: Settings) -> ConfigurationChanges:
     """Compares the files with what Dagster knows."""
-    settings = home.settings()
     present = configuration_versions(settings)
     partitions = list(instance.get_dynamic_partitions(RECIPE))
     return configuration_changes(
@@ -63,8 +63,9 @@ def detect_configuration_changes(instance: dg.DagsterInstance, home: HomeResourc
     description="Notices edited prompts and engine profiles, and new recipes.",
 )
 def configuration_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
-    changes = detect_configuration_changes(context.instance, home)
-    versions = configuration_versions(home.settings())
+    settings = home.settings()
+    changes = detect_configuration_changes(context.instance, settings)
+    versions = configuration_versions(settings)
     requests = [
         dg.RunRequest(
             run_key="/".join([*path, versions[path]]),
