@@ -1,4 +1,4 @@
-"""What is a drop and what is not, and who may register it."""
+"""What is a drop and what is not, and when it may be registered."""
 
 from __future__ import annotations
 
