@@ -1,4 +1,4 @@
-"""benchmark_scores: what each checkpoint scores."""
+"""benchmark_scores: the scores of each checkpoint."""
 
 import dagster as dg
 
@@ -27,8 +27,8 @@ from veclip_pipelines.training.checkpoint import find_checkpoint
     owners=OWNERS,
     code_version=stages.BENCHMARK_SCORES.code_version,
     metadata=table_metadata(stages.BENCHMARK_SCORES.table),
-    description="What each checkpoint scores on the recipe's benchmarks: recall at 1, 5 and 10 both ways (retrieval), accuracy "
-    "at 1 and 5 and mean per class recall (zero-shot), each with its 95 % bootstrap interval.",
+    description="What each checkpoint scores on the recipe's benchmarks: recall at 1, 5 and 10 in both directions (retrieval), accuracy "
+    "at 1 and 5 and mean per-class recall (zero-shot), each with its 95 % bootstrap interval.",
 )
 def benchmark_scores(
     context: dg.AssetExecutionContext,

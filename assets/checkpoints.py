@@ -21,12 +21,10 @@ from veclip_pipelines.training.ranks import train_checkpoint
 
 
 class CheckpointsConfig(dg.Config):
-    """How a training is carried out. None of it is a part of what is trained."""
+    """How a training is carried out. None of it affects what is trained."""
 
-    ranks: int = Field(
-        default=0, ge=0, description="Dask workers that train together, one rank each; 0: all there are."
-    )
-    decode_workers: int = Field(default=2, ge=1, description="Threads or processes of a rank that decode pictures.")
+    ranks: int = Field(default=0, ge=0, description="Dask workers that train together, one rank each; 0: all of them.")
+    decode_workers: int = Field(default=2, ge=1, description="Threads or processes that decode pictures, per rank.")
     decode_in_processes: bool = Field(default=False, description="Decode in processes, started by spawn.")
 
 
@@ -39,8 +37,8 @@ class CheckpointsConfig(dg.Config):
     code_version=stages.CHECKPOINTS.code_version,
     metadata=table_metadata(stages.CHECKPOINTS.table),
     pool="training",
-    description="A CLIP (transformers CLIPModel) trained on a recipe's set: for each sample one of its texts is drawn at "
-    "each step. One rank a Dask worker; a training that was cut off goes on from its last state. Weights as safetensors, one "
+    description="A CLIP (transformers CLIPModel) trained on a recipe's set: one of each sample's texts is drawn at "
+    "each step. One rank per Dask worker; a training that was cut off resumes from its last state. Weights as safetensors, one "
     "MLflow run and one registered version each.",
 )
 def checkpoints(
@@ -93,7 +91,7 @@ def checkpoints(
 
 
 def _way_back(settings: Settings, recipe: str, checkpoint_id: str, run_id: str) -> str:
-    """Links from the MLflow run to what it was made from."""
+    """Links from the MLflow run to what made it."""
     asset = f"{settings.dagster_url}/assets/checkpoints?view=partitions&partition={quote(recipe)}"
     return (
         f"[Checkpoint in Dagster]({asset}), [its run]({settings.dagster_url}/runs/{run_id}), "

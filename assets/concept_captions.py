@@ -1,4 +1,4 @@
-"""concept_captions: what an image-text engine says of each picture."""
+"""concept_captions: what an image-text engine sees in each picture."""
 
 from functools import partial
 
@@ -41,7 +41,7 @@ class ConceptCaptionsConfig(dg.Config):
     metadata=table_metadata(stages.CONCEPT_CAPTIONS.table),
     pool="captioning",
     description="What a vision-language model sees in each picture, in under 20 words and without seeing the AltText. "
-    "A picture is captioned once by an engine, however often the crawl has it.",
+    "An engine captions each picture once, however often it occurs in the crawl.",
 )
 def concept_captions(
     context: dg.AssetExecutionContext,

@@ -1,4 +1,4 @@
-"""Prompts, engine profiles and recipes as assets: an edit gives a new data version and marks what it touches as stale."""
+"""Prompts, engine profiles and recipes as assets: an edit gives a new data version and marks what it affects as stale."""
 
 import dagster as dg
 

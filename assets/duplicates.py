@@ -1,4 +1,4 @@
-"""duplicates: which samples have the same picture, or nearly the same, over all crawl partitions."""
+"""duplicates: which samples have the same picture, or nearly the same, across all crawl partitions."""
 
 import dagster as dg
 
@@ -21,8 +21,8 @@ from veclip_pipelines.crawl.policy import crawl_policy
     metadata=table_metadata(stages.DUPLICATES.table),
     automation_condition=AFTER_A_WAVE,
     pool="duplicates",
-    description="Groups of samples whose pictures are the same by their bytes or nearly so by perceptual hash, as connected "
-    "components over all crawl partitions; the representative is the smallest sample_id. What a recipe does with them is its matter.",
+    description="Groups of samples whose pictures have the same bytes or nearly the same perceptual hash, as connected "
+    "components over all crawl partitions; the representative is the smallest sample_id. A recipe decides what to do with them.",
 )
 def duplicates(
     context: dg.AssetExecutionContext, delta_lake: DeltaLakeResource, home: HomeResource

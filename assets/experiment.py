@@ -1,4 +1,4 @@
-"""The experiment: its data, and its report. What lies between are ordinary crawl partitions and recipes."""
+"""The experiment: its data, and its report. What comes in between are ordinary crawl partitions and recipes."""
 
 import dataclasses
 
@@ -20,7 +20,8 @@ class ExperimentConfig(dg.Config):
     """How large the experiment is."""
 
     small: bool = Field(
-        default=False, description="The version of some minutes: few pictures, one seed, no small data size."
+        default=False,
+        description="The short version, which takes a few minutes: few pictures, one seed, no small data size.",
     )
 
     def plan(self) -> Plan:

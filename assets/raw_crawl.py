@@ -16,12 +16,12 @@ from veclip_pipelines.planning.inputs import crawl_of, raw_crawl_inputs
 
 
 class RawCrawlConfig(dg.Config):
-    """Whether the whole drop is taken in, or only what went wrong is tried again."""
+    """Whether the whole drop is ingested, or only what went wrong is tried again."""
 
     retry_reasons: list[str] = Field(
         default=[],
         description="Try again only the rows that were rejected for one of these reasons (timeout, rate_limited, "
-        "connection_reset, ...), and merge them in one commit. Empty: take the drop in.",
+        "connection_reset, ...), and merge them in one commit. Empty: ingest the drop.",
     )
 
 
@@ -32,8 +32,8 @@ class RawCrawlConfig(dg.Config):
     owners=OWNERS,
     code_version=stages.RAW_CRAWL.code_version,
     metadata=table_metadata(stages.RAW_CRAWL.table),
-    description="Every entry of a crawl drop: picture (as a pointer into its shard), AltText raw and cleaned, "
-    "and for what could not be used the reason. One partition is one crawl drop.",
+    description="Every entry of a crawl drop: picture (as a pointer into its shard), raw and cleaned AltText, "
+    "and the reason if it could not be used. One partition is one crawl drop.",
 )
 def raw_crawl(
     context: dg.AssetExecutionContext,

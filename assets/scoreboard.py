@@ -1,4 +1,4 @@
-"""scoreboard: what all checkpoints score, beside the paper's table."""
+"""scoreboard: the scores of all checkpoints, beside the paper's table."""
 
 import dagster as dg
 
@@ -15,7 +15,7 @@ from resources.home import HomeResource
     owners=OWNERS,
     automation_condition=AFTER_A_WAVE,
     description="The newest scores of each recipe beside the paper's table, with a plot: in the metadata here, as a page of veclip "
-    "serve, and as one HTML file that can be sent to somebody.",
+    "serve, and as one HTML file to send to others.",
 )
 def scoreboard(delta_lake: DeltaLakeResource, home: HomeResource) -> dg.MaterializeResult[None]:
     from veclip_pipelines.evaluation import scoreboard as board  # imports matplotlib

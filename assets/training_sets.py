@@ -31,7 +31,7 @@ _ALL = dg.AllPartitionMapping()
     owners=OWNERS,
     code_version=stages.TRAINING_SETS.code_version,
     metadata=table_metadata(stages.TRAINING_SETS.table),
-    description="The samples of a recipe with the texts that training draws from and the probability of each. "
+    description="The samples of a recipe, with the texts that training draws from and their probabilities. "
     "A set's version is the hash of its recipe and of the versions of all its inputs. One partition is one recipe.",
 )
 def training_sets(

@@ -1,4 +1,4 @@
-"""vecap: AltText and concept caption of each sample, fused."""
+"""vecap: each sample's AltText and concept caption, fused."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ from veclip_pipelines.tables.contents import Contents
 
 
 class VecapConfig(dg.Config):
-    """Which engine fuses, and whose concept captions."""
+    """Which engine fuses, and which engine's concept captions."""
 
     engine_profile: str = Field(
         default="",
@@ -46,7 +46,7 @@ class VecapConfig(dg.Config):
     metadata=table_metadata(stages.VECAP.table),
     pool="captioning",
     description="Visual-enriched captions: a language model fuses AltText and concept caption into one short sentence, "
-    "adding nothing. Where a guard says no, the two are joined by a template; each row says which it was.",
+    "adding nothing. If a guard objects, a template joins the two instead; each row says how its caption was made.",
 )
 def vecap(
     context: dg.AssetExecutionContext,

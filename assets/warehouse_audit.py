@@ -19,11 +19,11 @@ _SHOWN = 20
 
 
 class AuditConfig(dg.Config):
-    """How closely it is looked."""
+    """How thorough the audit is."""
 
-    sample: int = Field(default=100, ge=0, description="Rows that are drawn and followed to their picture's bytes.")
+    sample: int = Field(default=100, ge=0, description="Number of rows drawn and traced to their picture's bytes.")
     seed: int = Field(default=0, description="Which rows are drawn.")
-    rebuild: bool = Field(default=True, description="Make each training set again from its pins, and compare.")
+    rebuild: bool = Field(default=True, description="Rebuild each training set from its pins, and compare.")
 
 
 def materialised(instance: dg.DagsterInstance) -> list[Materialised]:
@@ -53,8 +53,8 @@ def _newest(instance: dg.DagsterInstance, asset: str, partition: str | None) -> 
     owners=OWNERS,
     deps=list(STAGES),
     check_specs=[dg.AssetCheckSpec(name, asset="audit", description=f"{says}.") for name, says in CHECKS.items()],
-    description="Whether the warehouse is what it says it is: rows in and out, captions, pins, weights, scores, files, takedowns, and "
-    "that Dagster, the provenance and the tables tell the same. Once a day, and by veclip audit.",
+    description="Whether the warehouse's records are true: rows in and out, captions, pins, weights, scores, files, takedowns, and "
+    "that Dagster, the provenance and the tables agree. Runs once a day, and with veclip audit.",
 )
 def audit(
     context: dg.AssetExecutionContext,
@@ -86,7 +86,7 @@ def audit(
 
 def _check_result(report: AuditReport, name: str) -> dg.AssetCheckResult:
     looked_at, found = report.checked.get(name, 0), [one for one in report.findings if one.check == name]
-    # Places and numbers: nothing in a finding is a stranger's text.
+    # Places and numbers only: a finding contains no stranger's text.
     shown = "\n".join(f"- `{one.where}`: {one.what}" for one in found[:_SHOWN])
     return dg.AssetCheckResult(
         check_name=name,

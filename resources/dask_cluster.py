@@ -1,4 +1,4 @@
-"""The Dask cluster that assets fan out on.
+"""The Dask cluster on which assets fan out.
 
 dagster_dask.dask_executor is not used: downstream assets materialise after an upstream failure, blocking checks do not
 block, and two concurrent runs of a job share one Dask key (dagster-io/dagster#21418).
@@ -28,8 +28,8 @@ class DaskClusterResource(dg.ConfigurableResource["DaskClusterResource"]):
     home: dg.ResourceDependency[HomeResource]
     mode: Literal["veclip", "address", "local", "local_cuda"] = Field(
         default="veclip",
-        description="veclip: the cluster that `veclip cluster up` started, else as local. address: a scheduler that runs "
-        "somewhere. local: workers on this machine for this step alone. local_cuda: one a GPU, by dask-cuda.",
+        description="veclip: the cluster that `veclip cluster up` started, else like local. address: a scheduler that runs "
+        "somewhere. local: workers on this machine for this step only. local_cuda: the same, one per GPU, by dask-cuda.",
     )
     address: str = Field(default="", description="Scheduler address for mode address, such as tcp://10.0.0.5:8786.")
     workers: int = Field(default=2, ge=1, description="Workers in mode local.")
@@ -44,7 +44,7 @@ class DaskClusterResource(dg.ConfigurableResource["DaskClusterResource"]):
         """
         from distributed import Client
 
-        # It logs a traceback for minutes where the scheduler is gone; the runner says so in one error.
+        # It logs tracebacks for minutes if the scheduler is gone; the runner says so in one error.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         with self._scheduler() as target:
             try:
@@ -78,7 +78,7 @@ class DaskClusterResource(dg.ConfigurableResource["DaskClusterResource"]):
             return
         if self.mode == "veclip":
             dg.get_dagster_logger().warning(
-                "no cluster runs, so workers are started for this step alone and load their models anew: veclip cluster up keeps them"
+                "no cluster is running, so workers start for this step only and load their models again: veclip cluster up keeps them"
             )
         from distributed import LocalCluster
 

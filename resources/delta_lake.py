@@ -1,6 +1,6 @@
 """The warehouse of Delta tables.
 
-dagster_deltalake is not used: it loads whole slices in memory and falls back to a full overwrite where opening fails.
+dagster_deltalake is not used: it loads whole slices into memory and falls back to a full overwrite if opening fails.
 """
 
 import dagster as dg

@@ -11,7 +11,7 @@ from veclip_pipelines.tables.query import connect
 
 
 class DuckDBResource(dg.ConfigurableResource["DuckDBResource"]):
-    """An in-memory DuckDB with one view a Delta table, and ``rejects`` over all of them."""
+    """An in-memory DuckDB with one view per Delta table, and ``rejects`` over all of them."""
 
     delta_lake: dg.ResourceDependency[DeltaLakeResource]
 

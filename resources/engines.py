@@ -1,4 +1,4 @@
-"""Engines by the name of their profile."""
+"""Engines by their profile's name."""
 
 import dagster as dg
 

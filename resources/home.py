@@ -6,7 +6,7 @@ from veclip_pipelines.config.settings import Settings
 
 
 class HomeResource(dg.ConfigurableResource["HomeResource"]):
-    """The places of this installation, read from the environment when a step asks for them. All other resources ask this one."""
+    """The places of this installation, read from the environment when a step asks for them. All other resources use this one."""
 
     def settings(self) -> Settings:
         return Settings.from_env()

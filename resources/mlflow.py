@@ -1,6 +1,6 @@
-"""MLflow tracking, one MLflow run a checkpoint.
+"""MLflow tracking, one MLflow run per checkpoint.
 
-dagster_mlflow is not used: it is a legacy resource with global state and one MLflow run a Dagster run.
+dagster_mlflow is not used: it is a legacy resource with global state and one MLflow run per Dagster run.
 """
 
 import dagster as dg

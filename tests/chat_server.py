@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that misbehaves as the AltText asks it to; and a real one, ``transformers serve``."""
+"""An OpenAI-compatible server that misbehaves in the way the AltText asks for; and a real one, ``transformers serve``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The command line as tests call it: in this process where nothing is killed, signalled or read from its start; else as a process.
+"""The command line as tests call it: as a process if it is killed, signalled or watched from its start, else in this process.
 
-A command in this process saves the start of Python and the imports of Dagster and torch, 3 to 6 s each. What a process would not keep
-from one command to the next is put back afterwards: the environment, warnings, the standard streams.
+A command in this process saves starting Python and importing Dagster and torch, 3 to 6 s each time. What a process would not keep
+from one command to the next is restored afterwards: the environment, warnings, the standard streams.
 """
 
 from __future__ import annotations

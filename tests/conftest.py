@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# It takes a variable out of the environment in a thread of its own, while requests goes through all of them: KeyError.
+# It removes a variable from the environment in a thread of its own, while requests iterates over all of them: KeyError.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-# Models of tests are too small for two threads, and several tests run at once.
+# The tests' models are too small for two threads, and several tests run at once.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from builders import write_tiny_llama, write_tiny_llava
@@ -25,14 +25,16 @@ _MEMORY, _MEMORY_WANTED = Path("/dev/shm"), 4 << 30
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-seconds", action="store_true", help="Write what each test took into tests/seconds.json.")
+    parser.addoption(
+        "--write-seconds", action="store_true", help="Write how long each test took into tests/seconds.json."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Temporary folders in memory, where there is room.
+    """Temporary folders in memory, if there is room.
 
-    Dagster's and MLflow's SQLite wait for the disk at every event, 3 ms each and thousands of them. Nothing that is tested hangs on
-    it: what a killed process has written is there all the same.
+    Dagster's and MLflow's SQLite wait for the disk at every event, 3 ms each and thousands of them. No test depends on that: what a
+    killed process has written is still there.
     """
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_WANTED:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
@@ -41,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several run at once, the longest begin first: no worker waits at the end for another's."""
+    """If several tests run at once, the longest begin first, so that no worker waits at the end for another's test."""
     if hasattr(config, "workerinput"):
         items[:] = longest_first(items, recorded_seconds())
 
@@ -78,7 +80,7 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_models() -> Path:
-    """The demo's real models. ``make test`` installs them; without them what needs them is skipped, and says so."""
+    """The demo's real models. ``make test`` installs them; without them, tests that need them are skipped, and say so."""
     folder = Path(os.environ.get("VECLIP_TEST_MODELS", Path(__file__).parents[1] / "veclip_home" / "models")).resolve()
     if not (folder / "smollm2-135m-instruct").is_dir():
         if os.environ.get("CI"):

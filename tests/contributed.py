@@ -1,4 +1,4 @@
-"""Uses the five additions of CONTRIBUTING.md. Run by test_contributing.py in a copy of the sources that has them."""
+"""Uses the five additions of CONTRIBUTING.md. test_contributing.py runs it in a copy of the sources that has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drops of the other formats, written as their makers write them."""
+"""Drops in the other formats, written the way the tools or publishers of each format write them."""
 
 from __future__ import annotations
 

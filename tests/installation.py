@@ -1,4 +1,4 @@
-"""One installation of the platform, as end-to-end tests drive it: by its command line."""
+"""One installation of the platform, which end-to-end tests drive by its command line."""
 
 from __future__ import annotations
 

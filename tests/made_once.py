@@ -1,4 +1,4 @@
-"""What is expensive to make: made once a session, by whichever worker comes first, and copied by each test that begins from it."""
+"""What is expensive to make: made once per session, by whichever worker comes first, and copied by each test that starts from it."""
 
 from __future__ import annotations
 

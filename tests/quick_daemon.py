@@ -1,6 +1,6 @@
-"""Dagster's daemon as it comes, but that it looks at its backfills every second: python quick_daemon.py run -m quick_definitions.
+"""Dagster's daemon unchanged, except that it looks at its backfills every second: python quick_daemon.py run -m quick_definitions.
 
-Dagster has half a minute written into it, and a backfill takes two looks and more: most of such a test would be waiting.
+Dagster has half a minute hard-coded, and a backfill takes two looks or more: most of such a test would be waiting.
 """
 
 from __future__ import annotations

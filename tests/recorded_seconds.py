@@ -1,4 +1,4 @@
-"""What each test took when it was last recorded (seconds.json), and the order in which several workers are given them by it."""
+"""How long each test took when last recorded (seconds.json), and the order in which that gives the tests to several workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real servers on loopback, each on a free port in a folder of its own, and stopped again."""
+"""Real servers on loopback, each on a free port with a folder of its own, and stopped afterwards."""
 
 from __future__ import annotations
 

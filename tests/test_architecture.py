@@ -1,4 +1,4 @@
-"""The house: what may import what, and what things are called. The contracts themselves stand in pyproject.toml."""
+"""The architecture: what may import what, and what things are called. The contracts themselves are in pyproject.toml."""
 
 from __future__ import annotations
 

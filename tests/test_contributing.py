@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's five additions are made in a copy of the sources and used; what it and the other pages name exists."""
+"""CONTRIBUTING.md's five additions are made in a copy of the sources and used; everything that it and the other pages name exists."""
 
 from __future__ import annotations
 

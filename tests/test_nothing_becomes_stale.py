@@ -1,6 +1,6 @@
-"""What makes partitions stale at every user's: code versions and content hashes. They change only where results do.
+"""Code versions and content hashes make every user's partitions stale when they change. They change only if results do.
 
-The stored values were written by the version before the second design of the house. Where one changes on purpose, change it there,
+The stored values were written by the version before the second design of the house. If one changes on purpose, change it there,
 and say in CHANGELOG.md what becomes stale.
 """
 

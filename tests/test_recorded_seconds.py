@@ -1,4 +1,4 @@
-"""The order in which several workers are given tests, and what is written down for it."""
+"""The order in which tests are given to several workers, and what is recorded for it."""
 
 from __future__ import annotations
 

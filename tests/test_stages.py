@@ -1,4 +1,4 @@
-"""A stage is declared once: two more, added to STAGES alone, are found wherever the stages are gone through one by one."""
+"""A stage is declared once: two more, added only to STAGES, are picked up by everything that goes through the stages."""
 
 from __future__ import annotations
 

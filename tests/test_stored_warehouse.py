@@ -1,6 +1,6 @@
-"""A warehouse that the version before the second design of the house wrote is read as it was meant.
+"""A warehouse written by the version before the second design of the house is read correctly.
 
-It was made by ``tell`` and ``tell_provenance`` of lineage_story, of that version, and packed as it was.
+It was made by that version's ``tell`` and ``tell_provenance`` of lineage_story, and packed unchanged.
 """
 
 from __future__ import annotations

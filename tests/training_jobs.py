@@ -1,4 +1,4 @@
-"""Small trainings for tests: pictures in a tar, a sample file, a config of some thousand weights."""
+"""Small trainings for tests: pictures in a tar, a sample file, a config with a few thousand weights."""
 
 from __future__ import annotations
 

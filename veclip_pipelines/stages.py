@@ -1,8 +1,8 @@
 """The stages of the graph, from the crawl to the scores, each declared once.
 
 A stage is an asset with a table. Everything that goes through the stages one by one reads them from here: the plan,
-backfills, the audit, traces, reports, pruning and takedowns. What a stage does is elsewhere: how its rows are made in a
-package of its own, when it runs in ``assets``.
+backfills, the audit, traces, reports, pruning and takedowns. What a stage does is elsewhere: how its rows are made is in a
+package of its own, when it runs is in ``assets``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Stage:
         keyed_by: what its Dagster partitions are: crawl_partition, recipe, or None where it has none.
         upstream: names of the stages that it reads.
         code_version: changes when the same inputs give other rows, and makes everything made before stale.
-        is_replaced: whether a materialisation replaces a part of the table, whose content is its data version; the others add rows.
+        is_replaced: whether a materialisation replaces a part of the table, whose content is its data version; otherwise it adds rows.
         rejects_by: column that names a row among the rejects; None for a table that keeps no rejects.
         is_balanced: whether rows in are rows kept and rejected.
         describes: column by which each row must be found in raw_crawl: the picture or the sample that a caption is of.
@@ -197,7 +197,7 @@ def tables() -> dict[str, TableSpec]:
 
 
 def stages_of(keyed_by: str | None) -> tuple[Stage, ...]:
-    """The stages with one partition for each crawl partition, or for each recipe, or with none; upstream first."""
+    """The stages with one partition per crawl partition, or per recipe, or with no partitions; upstream first."""
     return tuple(stage for stage in STAGES.values() if stage.keyed_by == keyed_by)
 
 

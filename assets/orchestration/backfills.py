@@ -1,7 +1,7 @@
-"""Backfills over many crawl partitions, the same as the UI's, from a process that is not Dagster's own.
+"""Backfills of many crawl partitions, the same as the UI's, from a process that is not Dagster's own.
 
-Dagster's public API has no way to ask for a backfill but its web server's: what is used here is what that server calls, and
-the release is pinned (tests/end_to_end/test_backfill.py).
+Dagster's only public API for requesting a backfill is its web server's: this module calls what that server calls, and the
+release is pinned (tests/end_to_end/test_backfill.py).
 """
 
 import time
@@ -23,13 +23,13 @@ from veclip_pipelines.stages import CRAWL_PARTITION, names_of
 
 _BACKFILL_TAG = "dagster/backfill"
 _BACKFILL_DAEMON = "BACKFILL"
-#: A daemon gives a sign of life every thirty seconds.
+#: A daemon sends a heartbeat every thirty seconds.
 _ALIVE_SECONDS = 75.0
 
 
 @dataclass(frozen=True)
 class BackfillState:
-    """How far a backfill is: its status, its runs by status, and the partitions of failed runs with the runs' ids."""
+    """How far a backfill has got: its status, its runs by status, and the partitions of failed runs with the runs' ids."""
 
     status: str
     ended: bool
@@ -47,11 +47,11 @@ class Backfills:
     user: str
 
     def select(self, selection: str, among: Sequence[str]) -> list[str]:
-        """The assets, of some, that a selection in Dagster's syntax names. Raises UsageError where it names none of them."""
+        """Those of the given assets that a selection in Dagster's syntax matches. Raises UsageError if it matches none of them."""
         graph = reconstructable_job(CAPTIONS).get_definition().asset_layer.asset_graph
         try:
             keys = dg.AssetSelection.from_string(selection).resolve(graph)
-        except Exception as error:  # its parser raises its own kinds, and whatever follows from a wrong name
+        except Exception as error:  # its parser raises its own errors, and others for an unknown name
             raise UsageError(f"selection {selection!r} is not understood: {error}") from error
         names = {key.to_user_string() for key in keys}
         if not names & set(among):
@@ -59,10 +59,10 @@ class Backfills:
         return [name for name in among if name in names]
 
     def request(self, partitions: Mapping[str, Sequence[str]], concept_profile: str, fusion_profile: str) -> str:
-        """Asks Dagster's daemon for a backfill, one run a partition; its id.
+        """Asks Dagster's daemon for a backfill, one run per partition; returns its id.
 
         Args:
-            partitions: for each asset the crawl partitions to materialise.
+            partitions: for each asset, the crawl partitions to materialise.
         """
         assets = [asset for asset in names_of(CRAWL_PARTITION) if asset in partitions]
         config = engine_config(assets, concept_profile, fusion_profile)
@@ -75,7 +75,7 @@ class Backfills:
             backfill_timestamp=time.time(),
             tags={LAUNCHED_BY_TAG: self.user},
             dynamic_partitions_store=self.instance,
-            # mypy takes the __hash__ that it declares for a third field.
+            # mypy mistakes the __hash__ that it declares for a third field.
             asset_graph_subset=AssetGraphSubset(partitions_subsets_by_asset_key=subsets),  # type: ignore[call-arg]
             title=f"{', '.join(assets)} of {count} crawl partitions",
             description=None,
@@ -85,7 +85,7 @@ class Backfills:
         return str(backfill.backfill_id)
 
     def state(self, backfill_id: str) -> BackfillState:
-        """How far it is now."""
+        """How far it has got."""
         backfill = self.instance.get_backfill(backfill_id)
         assert backfill is not None
         runs = self.instance.get_runs(dg.RunsFilter(tags={_BACKFILL_TAG: backfill_id}))
@@ -104,22 +104,22 @@ class Backfills:
         )
 
     def cancel(self, backfill_id: str) -> None:
-        """Asks the daemon to cancel a backfill and its runs; a run that is cancelled cancels its Dask tasks."""
+        """Asks the daemon to cancel a backfill and its runs; a cancelled run cancels its Dask tasks."""
         backfill = self.instance.get_backfill(backfill_id)
         if backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
             cancelling: PartitionBackfill = backfill.with_status(BulkActionStatus.CANCELING)  # type: ignore[no-untyped-call]
             self.instance.update_backfill(cancelling)
 
     def daemon_runs(self) -> bool:
-        """Whether a daemon that launches backfills is alive on this instance.
+        """Whether a daemon that launches backfills is running on this instance.
 
-        Dagster itself calls one healthy for half an hour after its last sign of life.
+        Dagster itself counts one as healthy for half an hour after its last heartbeat.
         """
         beat = self.instance.get_daemon_heartbeats().get(_BACKFILL_DAEMON)
         return beat is not None and time.time() - beat.timestamp < _ALIVE_SECONDS
 
 
 def forget_daemon() -> None:
-    """Removes the signs of life of a daemon that we have stopped, so that the next command starts its own."""
+    """Removes the heartbeats of a daemon that we have stopped, so that the next command starts its own."""
     with dg.DagsterInstance.get() as instance:
         instance.wipe_daemon_heartbeats()

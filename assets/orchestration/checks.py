@@ -1,6 +1,6 @@
-"""Asset checks: partitioned, read context.partition_key, take no data as input, one step for all checks of an asset.
+"""Asset checks: they are partitioned, read context.partition_key and take no data as input; one step runs all checks of an asset.
 
-The blocking ones stop what is downstream in the same run.
+Blocking checks stop what is downstream in the same run.
 """
 
 import dagster as dg
@@ -25,7 +25,7 @@ _IN_BAND = "Each guard's rate is within three sigmas of the last ten partitions 
 
 
 def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """Every entry of the drop is a row, kept or rejected: by the drop's own record, else by the count of its reader."""
+    """Every entry of the drop is a row, kept or rejected: compared with the drop's own record, else with its reader's count."""
     drop, source = registered_drop(warehouse, key), latest(warehouse, "raw_crawl", key)
     entries = inspect_drop(drop.uri).entries if drop.state == "active" and drop.entries is not None else None
     if entries is None:
@@ -36,7 +36,7 @@ def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection,
 def one_row_for_each(stage: Stage) -> Check:
     """A check that every kept picture or sample, whichever the stage describes, has one row.
 
-    Of captions it looks at the newest materialisation's engine alone: others of the partition may be older than its raw crawl.
+    For captions it considers only the newest materialisation's engine: those of other engines may be older than the raw crawl.
     """
     column = str(stage.describes)
     what = {"image_sha256": "picture", "sample_id": "sample"}[column]
@@ -60,11 +60,11 @@ def one_row_for_each(stage: Stage) -> Check:
         outcome = _balance(described_rows, rows, f"kept {what}s")
         return CheckOutcome(outcome.passed and rows == distinct, outcome.says, outcome.figures)
 
-    return described(check, f"Every kept {what} has one row{' of each engine' if stage.has_engines else ''}.")
+    return described(check, f"Every kept {what} has one row{' per engine' if stage.has_engines else ''}.")
 
 
 def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """Every kept sample of the set's crawl partitions stands in it once, kept or rejected."""
+    """Every kept sample of the set's crawl partitions is in the set once, kept or rejected."""
     source = latest(warehouse, "training_sets", key)
     inputs = source.inputs if source else {}
     partitions = [name.partition("/")[2] for name in inputs if name.startswith("raw_crawl/")]
@@ -83,12 +83,12 @@ def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnect
 
 
 def groups_are_of_kept_samples(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """Each group has several samples, all of them kept, and is named by the smallest."""
+    """Each group has several samples, all of them kept, and is named after the smallest."""
     rows = connection.execute(
         "SELECT group_id FROM duplicates GROUP BY group_id HAVING count(*) < 2 OR min(sample_id) <> group_id "
         "UNION SELECT group_id FROM duplicates ANTI JOIN (SELECT sample_id FROM raw_crawl WHERE outcome = 'kept') USING (sample_id)"
     ).fetchall()
-    return _none_of(rows, "groups are not as they should be")
+    return _none_of(rows, "groups are wrong")
 
 
 def schema_is_as_declared(table: str) -> Check:
@@ -98,7 +98,7 @@ def schema_is_as_declared(table: str) -> Check:
         del connection, key
         spec, found = tables()[table], warehouse.open(tables()[table])
         if found is None:
-            return CheckOutcome(False, f"table {table} is not there", {})
+            return CheckOutcome(False, f"table {table} does not exist", {})
         present = {field.name: field for field in DeltaSchema.from_arrow(spec.schema).fields}
         actual = {field.name: field for field in found.schema().fields}
         wrong = [
@@ -119,7 +119,7 @@ def schema_is_as_declared(table: str) -> Check:
 
 
 def no_empty_text(table: str) -> Check:
-    """A check that every kept row has a text with a letter or digit in it."""
+    """A check that every kept row has a text that contains a letter or digit."""
 
     def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
         del warehouse
@@ -134,7 +134,7 @@ def no_empty_text(table: str) -> Check:
 
 
 def no_file_name_as_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """No VeCap is nothing but a file name."""
+    """No VeCap is just a file name."""
     rows = connection.execute(
         f"SELECT sample_id, text FROM vecap WHERE crawl_partition = ? AND outcome = '{KEPT}'",  # noqa: S608
         [key],
@@ -143,7 +143,7 @@ def no_file_name_as_vecap(warehouse: Warehouse, connection: DuckDBPyConnection, 
 
 
 def probabilities_sum_to_one(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """The probabilities of each kept sample of a set sum to 1, one for each text."""
+    """Each kept sample of a set has one probability per text, and they sum to 1."""
     rows = connection.execute(
         "SELECT sample_id FROM training_sets WHERE recipe = ? AND outcome = 'kept' "
         "AND (abs(list_sum(probabilities) - 1) > 1e-6 OR len(probabilities) <> len(texts) OR len(texts) = 0)",
@@ -153,14 +153,14 @@ def probabilities_sum_to_one(warehouse: Warehouse, connection: DuckDBPyConnectio
 
 
 def scores_are_shares(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
-    """Each score lies between 0 and 1, and recall does not fall as k grows."""
+    """Each score is between 0 and 1, and recall does not fall as k grows."""
     rows = connection.execute(
         "SELECT checkpoint_id FROM (SELECT *, lag(value) OVER (PARTITION BY checkpoint_id, benchmark, benchmark_sha256, code_version, "
         "split_part(metric, '@', 1) ORDER BY TRY_CAST(split_part(metric, '@', 2) AS INTEGER)) AS before FROM benchmark_scores "
         "WHERE recipe = ?) WHERE value NOT BETWEEN 0 AND 1 OR value < before",
         [key],
     ).fetchall()
-    return _none_of(rows, "scores are no shares")
+    return _none_of(rows, "scores are outside 0 to 1, or fall as k grows")
 
 
 def _count(connection: DuckDBPyConnection, table: str, where: str, key: str) -> int:
@@ -183,7 +183,7 @@ def _none_of(rows: list[tuple[object, ...]], what: str) -> CheckOutcome:
     return CheckOutcome(not rows, f"{len(rows)} {what}", {"rows": len(rows), **({"examples": shown} if rows else {})})
 
 
-#: Checks that a stage alone has, each with whether it blocks what is downstream.
+#: Checks that only one stage has, each with whether it blocks what is downstream.
 _OWN: dict[str, dict[str, tuple[Check, bool]]] = {
     "raw_crawl": {_BALANCE: (rows_balance_raw_crawl, True)},
     "duplicates": {"groups_are_of_kept_samples": (groups_are_of_kept_samples, False)},
@@ -194,7 +194,7 @@ _OWN: dict[str, dict[str, tuple[Check, bool]]] = {
     },
     "benchmark_scores": {"scores_are_shares": (scores_are_shares, True)},
 }
-#: Those of them that look at what is beside the tables.
+#: Those of them that also look at what is not in the tables.
 _OWN_BESIDE_TABLES: dict[str, dict[str, tuple[SettingsCheck, bool]]] = {
     "training_sets": {"no_benchmark_leak": (no_benchmark_leak, False)},
 }
@@ -202,11 +202,11 @@ _PARTITIONS = {CRAWL_PARTITION: crawl_partitions, RECIPE: recipe_partitions, Non
 
 
 def checks_of_stage(stage: Stage) -> dict[str, tuple[Check, bool]]:
-    """A stage's checks by name: those that follow from what the stage is, then its own."""
+    """A stage's checks by name: those that follow from its declaration, then its own."""
     found: dict[str, tuple[Check, bool]] = {}
     if stage.describes and stage.is_balanced:
         found[_BALANCE] = (one_row_for_each(stage), True)
-    if stage.is_replaced:  # rows that are added to a table are held to its columns when they are added
+    if stage.is_replaced:  # rows that are added to a table are checked against its columns at that moment
         schema = described(schema_is_as_declared(stage.name), "The table has the declared columns.")
         found["schema"] = (schema, True)
     if stage in caption_stages():

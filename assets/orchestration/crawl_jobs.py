@@ -17,16 +17,16 @@ RETIRE = "retire_crawl_partition"
 
 
 class CrawlDropConfig(dg.Config):
-    """A folder that arrived."""
+    """A crawl drop to register."""
 
     uri: str = Field(description="Folder of the crawl drop, or an fsspec URL of one.")
     crawl_partition: str = Field(
         description="Key of the crawl partition that it becomes: letters, digits, '.', '_', '-'."
     )
-    replace: bool = Field(default=False, description="Whether it takes the place of the drop that has this key now.")
+    replace: bool = Field(default=False, description="Whether it replaces the drop that has this key now.")
 
 
-@dg.op(description="Looks at a crawl drop, writes it down and adds its crawl partition.")
+@dg.op(description="Inspects a crawl drop, registers it and adds its crawl partition.")
 def register_drop_op(context: dg.OpExecutionContext, config: CrawlDropConfig, delta_lake: DeltaLakeResource) -> None:
     warehouse = delta_lake.warehouse()
     drop = inspect_drop(config.uri)
@@ -38,7 +38,7 @@ def register_drop_op(context: dg.OpExecutionContext, config: CrawlDropConfig, de
         run_id=context.run_id,
         registered_by=launched_by(context.run.tags),
     )
-    # After the row: a partition that Dagster knows always has a drop behind it.
+    # After the row, so that a partition that Dagster knows always has a drop.
     context.instance.add_dynamic_partitions(CRAWL_PARTITION, [config.crawl_partition])
     context.log.info(
         "crawl partition %s: %s, %s entries in %d sources",
@@ -61,7 +61,7 @@ class PartitionConfig(dg.Config):
 
 
 class RollBackConfig(PartitionConfig):
-    """A crawl partition, and what it goes back to."""
+    """A crawl partition, and what it is rolled back to."""
 
     run_id: str = Field(
         default="", description="Run whose raw_crawl is wanted; empty: the content before the present one."
@@ -79,19 +79,19 @@ def roll_back_op(context: dg.OpExecutionContext, config: RollBackConfig, delta_l
             put_back.asset,
             key,
             put_back.data_version,
-            # Captions are put back to those that were made of the content that raw_crawl has again.
+            # Captions go back to those that were made from the content that raw_crawl has again.
             renewed=STAGES[put_back.asset].upstream,
             description=f"rolled back to the content of run {put_back.of_run}",
             metadata={"rows_kept": put_back.rows_kept, "rows_rejected": put_back.rows_rejected},
         )
 
 
-@dg.op(description="Takes a crawl partition out of use: no table holds rows of it from then on.")
+@dg.op(description="Retires a crawl partition: from then on no table holds rows of it.")
 def retire_op(context: dg.OpExecutionContext, config: PartitionConfig, delta_lake: DeltaLakeResource) -> None:
     warehouse, key = delta_lake.warehouse(), config.crawl_partition
     refuse_in_flight(context.instance, key, but=context.run_id)
     rows = retire(warehouse, key, run_id=context.run_id, by=launched_by(context.run.tags))
-    # Last: a partition that Dagster does not know has no rows either.
+    # Last, so that a partition that Dagster does not know has no rows either.
     if context.instance.has_dynamic_partition(CRAWL_PARTITION, key):
         context.instance.delete_dynamic_partition(CRAWL_PARTITION, key)
     context.log.info("crawl partition %s is retired: %s", key, rows)
@@ -102,6 +102,6 @@ def roll_back_crawl_partition() -> None:
     roll_back_op()
 
 
-@dg.job(name=RETIRE, description="Takes a crawl partition out of use.")
+@dg.job(name=RETIRE, description="Retires a crawl partition.")
 def retire_crawl_partition() -> None:
     retire_op()

@@ -21,7 +21,7 @@ class RunDone:
 
     Attributes:
         steps: seconds of each step that succeeded.
-        error: innermost message of what failed first; empty for a success.
+        error: innermost message of the first failure; empty if the run succeeded.
     """
 
     run_id: str
@@ -35,7 +35,7 @@ class JobRuns:
     """Runs jobs on an instance.
 
     Attributes:
-        user: who launches; it is written into each run's tags and the provenance.
+        user: who launches; written into each run's tags and the provenance.
     """
 
     instance: dg.DagsterInstance
@@ -50,17 +50,17 @@ class JobRuns:
         partition: str | None = None,
         config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> RunDone:
-        """Runs a job in this process; returns at its end, also where it failed.
+        """Runs a job in this process; returns when it ends, even if it failed.
 
         Args:
-            watch: called with each step that begins, reports how far it is, or ends.
-            assets: those of the job that are materialised; by default all.
+            watch: called whenever a step begins, reports its progress, or ends.
+            assets: which of the job's assets to materialise; by default all.
             config: run config of each op or asset.
         """
         tags = {LAUNCHED_BY_TAG: self.user}
         if partition is not None:
             tags["dagster/partition"] = partition
-        # The run's own log is in the UI; what a terminal shows comes from the watcher.
+        # The run's own log is in the UI; what a terminal shows comes from ``watch``.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         end_dead_runs(self.instance)
         token = launch_token()
@@ -79,7 +79,7 @@ class JobRuns:
 
 
 def reconstructable_job(job: str) -> ReconstructableJob:
-    """A job of ours by its name, as a process of Dagster's finds it again."""
+    """One of our jobs by its name, in a form from which a Dagster process can load it."""
     return dg.build_reconstructable_job(_DEFINITIONS, "job_named", (job,))
 
 
@@ -89,7 +89,7 @@ def ops_config(config: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 
 
 def engine_config(assets: Sequence[str], concept_profile: str, fusion_profile: str) -> dict[str, dict[str, object]]:
-    """Config that chooses the engines of the captioning assets that are among these."""
+    """Config that chooses the engines of those of these assets that caption."""
     config: dict[str, dict[str, object]] = {
         "concept_captions": {"engine_profile": concept_profile},
         "vecap": {"engine_profile": fusion_profile, "concept_profile": concept_profile},

@@ -37,17 +37,17 @@ jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     dg.define_asset_job(
         INDEX,
         selection=dg.AssetSelection.assets("raw_crawl"),
-        description="A crawl partition from its drop to raw_crawl alone.",
+        description="A crawl partition from its drop to raw_crawl only.",
     ),
     dg.define_asset_job(
         DUPLICATES,
         selection=dg.AssetSelection.assets("duplicates"),
-        description="Duplicate pictures over all crawl partitions.",
+        description="Duplicate pictures across all crawl partitions.",
     ),
     dg.define_asset_job(
         SCOREBOARD,
         selection=dg.AssetSelection.assets("scoreboard"),
-        description="The scoreboard anew.",
+        description="Rewrites the scoreboard.",
     ),
     dg.define_asset_job(
         EXPERIMENT,
@@ -57,7 +57,7 @@ jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     dg.define_asset_job(
         CONFIGURATION,
         selection=_unpartitioned,
-        description="Notes the versions of prompts and engine profiles.",
+        description="Records the versions of prompts and engine profiles.",
     ),
     dg.define_asset_job(
         CAPTIONS,

@@ -1,4 +1,4 @@
-"""The sensor that takes in what lands: looks, asks a pure function what is to be done, and does it."""
+"""The sensor that ingests what lands: it looks, asks a pure function what is to be done, and does it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from veclip_pipelines.stages import CRAWL_PARTITION, RAW_CRAWL
 from veclip_pipelines.tables.provenance import materialisations
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Dynamic partitions are added in requests of so many keys, and so many drops are taken at one look.
+#: Number of keys in one request to add dynamic partitions, and of drops ingested at one look.
 CHUNK = 500
 _LAUNCHED_BY = "sensor landing"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Drops to index, those of them that are written down anew, and what was not taken and why."""
+    """Drops to index, which of them were newly registered, and what was not ingested and why."""
 
     index: tuple[LandedDrop, ...]
     registered: tuple[str, ...]
@@ -33,10 +33,10 @@ class Taken:
 
 
 def take_landed(instance: dg.DagsterInstance, warehouse: Warehouse, places: Iterable[LandingPlace], tick: str) -> Taken:
-    """Looks at the landing places and writes down the drops that are new or changed, in one commit.
+    """Looks at the landing places and registers the drops that are new or changed, in one commit.
 
     Raises:
-        UsageError: a landing place is not there.
+        UsageError: a landing place does not exist.
     """
     landed = [drop for place in places for drop in landed_drops(place)]
     known = {drop.crawl_partition: drop for drop in list_drops(warehouse, retired=True)}
@@ -60,7 +60,7 @@ def _register(warehouse: Warehouse, changes: LandingChanges, tick: str) -> Taken
 
 
 def _indexed(warehouse: Warehouse) -> dict[str, str]:
-    """The drop's fingerprint that each partition's raw_crawl was made of."""
+    """The fingerprint of the drop that each partition's raw_crawl was made from."""
     newest = materialisations(warehouse, assets=[RAW_CRAWL.name], newest="partition")
     return {one.partition: one.inputs["drop"] for one in newest}
 
@@ -69,7 +69,7 @@ def _indexed(warehouse: Warehouse) -> dict[str, str]:
     job_name=INDEX,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Takes in crawl drops that are complete in the landing places of crawl.yaml, and those that grew or changed.",
+    description="Ingests crawl drops in the landing places of crawl.yaml that are complete, and those that grew or changed.",
 )
 def landing_sensor(
     context: dg.SensorEvaluationContext, home: HomeResource, delta_lake: DeltaLakeResource
@@ -85,7 +85,7 @@ def landing_sensor(
     present = set(context.instance.get_dynamic_partitions(CRAWL_PARTITION))
     new = [landed.key for landed in taken.index if landed.key not in present]
     requests = [
-        # Named by the drop's content: a drop that always fails is not tried again before it changes.
+        # Named after the drop's content: a drop that always fails is not tried again until it changes.
         dg.RunRequest(run_key=f"{landed.key}/{landed.fingerprint}", partition_key=landed.key)
         for landed in taken.index
     ]

@@ -1,4 +1,4 @@
-"""What the command line launches, by topic. Each method is one run of a job, or says what such a run would find."""
+"""What the command line launches, by topic. Each method runs a job once, or says what such a run would find."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class ConfigurationLaunches:
         """Materialises prompts and engine profiles that changed, and adds partitions for new recipes.
 
         Args:
-            begin: called with the number of steps where there is anything to do.
+            begin: called with the number of steps, if there is anything to do.
         """
         changes = detect_configuration_changes(self.runs.instance, self.settings)
         if changes.new_recipes:
@@ -50,19 +50,19 @@ class ConfigurationLaunches:
 
 @dataclass(frozen=True)
 class CrawlLaunches:
-    """Crawl partitions: which there are, and their raw_crawl."""
+    """Crawl partitions: which ones exist, and their raw_crawl."""
 
     runs: JobRuns
     warehouse: Warehouse
 
     def partitions(self) -> list[str]:
-        """Crawl partitions with a registered drop. One that Dagster does not know of, after a crash, is added."""
+        """Crawl partitions with a registered drop. One that Dagster does not know of because of a crash is added."""
         keys = [drop.crawl_partition for drop in list_drops(self.warehouse)]
         self.runs.instance.add_dynamic_partitions(CRAWL_PARTITION, keys)
         return keys
 
     def register(self, uri: str, partition: str, *, replace: bool, watch: Watch) -> RunDone:
-        """Registers a crawl drop; the run looks at it again and does the writing."""
+        """Registers a crawl drop; the run inspects it again and does the writing."""
         config = {"uri": uri, "crawl_partition": partition, "replace": replace}
         return self.runs.run(REGISTER, watch, config={"register_drop_op": config})
 
@@ -72,7 +72,7 @@ class CrawlLaunches:
         return self.runs.run(INDEX, watch, assets=["raw_crawl"], partition=partition, config=config)
 
     def find_duplicates(self, watch: Watch) -> RunDone:
-        """Looks for duplicates over all crawl partitions."""
+        """Searches for duplicates across all crawl partitions."""
         return self.runs.run(DUPLICATES, watch, assets=["duplicates"])
 
     def roll_back(self, partition: str, to_run: str, watch: Watch) -> RunDone:
@@ -82,13 +82,13 @@ class CrawlLaunches:
         )
 
     def retire(self, partition: str, watch: Watch) -> RunDone:
-        """Takes a crawl partition out of use."""
+        """Retires a crawl partition."""
         return self.runs.run(RETIRE, watch, config={"retire_op": {"crawl_partition": partition}})
 
 
 @dataclass(frozen=True)
 class MaterialisationLaunches:
-    """What is made of crawl partitions: captions, and with recipes models and their scores."""
+    """What is made from crawl partitions: captions and, with recipes, models and their scores."""
 
     runs: JobRuns
     settings: Settings
@@ -101,14 +101,14 @@ class MaterialisationLaunches:
         return self.runs.run(CAPTIONS, watch, assets=assets, partition=partition, config=config)
 
     def models(self, recipe: str, assets: Sequence[str], watch: Watch) -> RunDone:
-        """Materialises recipe assets of one recipe, and the recipe's own version where a set is made."""
+        """Materialises recipe assets of one recipe, and the recipe's own version if a set is made."""
         recipe_catalogue(self.settings).load(recipe)
         self.runs.instance.add_dynamic_partitions(RECIPE, [recipe])
         names = ["recipes", *assets] if "training_sets" in assets else list(assets)
         return self.runs.run(MODELS, watch, assets=names, partition=recipe)
 
     def scoreboard(self, watch: Watch) -> RunDone:
-        """Writes the scoreboard anew."""
+        """Rewrites the scoreboard."""
         return self.runs.run(SCOREBOARD, watch, assets=["scoreboard"])
 
     def experiment(self, asset: str, watch: Watch, *, small: bool) -> RunDone:
@@ -118,7 +118,7 @@ class MaterialisationLaunches:
 
 @dataclass(frozen=True)
 class TakedownLaunches:
-    """Takedowns that were written down."""
+    """Recorded takedowns."""
 
     runs: JobRuns
 
@@ -127,21 +127,21 @@ class TakedownLaunches:
         return self.runs.run(TAKE_DOWN, watch, config={"take_down_op": {"takedown_id": takedown_id}})
 
     def finish(self, watch: Watch) -> RunDone:
-        """Makes takedowns of opt-outs, and finishes all that something is left to do for."""
+        """Turns opt-outs into takedowns, and finishes all takedowns that are not complete."""
         return self.runs.run(FINISH, watch)
 
     def databases(self) -> list[str]:
-        """SQLAlchemy's URLs of the databases that Dagster keeps its runs and events in, where they are no files in DAGSTER_HOME."""
+        """SQLAlchemy URLs of the databases with Dagster's runs and events, if these are not files in DAGSTER_HOME."""
         instance = self.runs.instance
         stores = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
-        # Of Dagster's storages those on a server have it as the attribute that their kind names.
+        # Those of Dagster's storages that are on a server have it in an attribute named after their kind.
         found = {getattr(store, name, None) for store in stores for name in ("postgres_url", "mysql_url")}
         return sorted(url for url in found if url)
 
 
 @dataclass(frozen=True)
 class UpkeepLaunches:
-    """Old runs and files, and what Dagster's own records say was made."""
+    """Old runs and files, and what was made according to Dagster's own records."""
 
     runs: JobRuns
     warehouse: Warehouse
@@ -152,7 +152,7 @@ class UpkeepLaunches:
         return materialised(self.runs.instance)
 
     def prunable(self, retention: Retention) -> list[Prunable]:
-        """Runs and files that may go."""
+        """Runs and files that may be removed."""
         end_dead_runs(self.runs.instance)
         return prunable(self.runs.instance, self.warehouse, self.settings, retention)
 

@@ -26,7 +26,7 @@ _SHIPPED = (
 
 
 def prepare_dagster_home(settings: Settings) -> None:
-    """Makes DAGSTER_HOME with the shipped dagster.yaml where it has none, and the environment that all processes share."""
+    """Makes DAGSTER_HOME, with the shipped dagster.yaml if it has none, and the environment that all processes share."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     if not (settings.dagster_home / "dagster.yaml").exists():
         shutil.copyfile(next(path for path in _SHIPPED if path.is_file()), settings.dagster_home / "dagster.yaml")
@@ -37,12 +37,12 @@ class Launcher:
     """Launches runs on the instance of one installation, in the name of one user.
 
     Attributes:
-        stale: tells what is.
+        stale: finds what is stale.
         configuration: prompts, engine profiles, recipes.
         crawl: crawl partitions from their drops to raw_crawl.
         materialise: captions of crawl partitions, models of recipes.
         backfills: many crawl partitions at once, by Dagster's daemon.
-        takedowns: those that were written down.
+        takedowns: recorded takedowns.
         upkeep: pruning, and what Dagster knows.
     """
 

@@ -1,4 +1,4 @@
-"""The check that a training set has none of the pictures that its recipe is scored on."""
+"""The check that a training set contains none of the pictures that its recipe is scored on."""
 
 from assets.shared.check_factory import CheckOutcome
 from veclip_pipelines.config.recipe import recipe_catalogue
@@ -13,7 +13,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 
 def no_benchmark_leak(warehouse: Warehouse, settings: Settings, key: str) -> CheckOutcome:
-    """None of the recipe's benchmarks has a picture that the training set has too, the same or nearly."""
+    """None of the recipe's benchmarks shares a picture with the training set, be it the same or nearly the same."""
     source = latest(warehouse, "training_sets", key)
     recipe = recipe_catalogue(settings).load(key)
     try:
@@ -31,11 +31,11 @@ def no_benchmark_leak(warehouse: Warehouse, settings: Settings, key: str) -> Che
         figures[f"{folder.name}/exact"], figures[f"{folder.name}/near"] = found.exact, found.near
         if found.near:
             leaks.append(
-                f"{found.near} of {len(prints.sha256)} pictures of {folder.name} ({found.exact} with the very bytes)"
+                f"{found.near} of {len(prints.sha256)} pictures of {folder.name} ({found.exact} with the same bytes)"
             )
     says = (
         f"the training set has {'; '.join(leaks)}: their scores say little"
         if leaks
-        else "no picture is in a benchmark too"
+        else "no picture is also in a benchmark"
     )
     return CheckOutcome(not leaks, says, figures)

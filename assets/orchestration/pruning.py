@@ -1,4 +1,4 @@
-"""Pruning as a run: Dagster's old runs go into the warehouse, then out of Dagster, and files that nothing needs are removed."""
+"""Pruning as a run: Dagster's old runs are recorded in the warehouse, then deleted, and files that nothing needs are removed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,20 +21,20 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 PRUNE = "prune"
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-#: Runs that are written down in one commit, and then deleted.
+#: Number of runs that are recorded in one commit, and then deleted.
 _AT_ONCE = 200
 _DEFAULT = Retention()
 
 
 class PruneConfig(dg.Config):
-    """For how long things are kept."""
+    """How long things are kept."""
 
     runs_days: float = Field(default=_DEFAULT.runs_days, ge=0, description="Days that Dagster keeps a run's record.")
     earlier_days: float = Field(
-        default=_DEFAULT.earlier_days, ge=0, description="Days that contents are kept which others replaced."
+        default=_DEFAULT.earlier_days, ge=0, description="Days that replaced contents are kept."
     )
     scratch_hours: float = Field(
-        default=_DEFAULT.scratch_hours, ge=0, description="Hours that files are kept which nothing names."
+        default=_DEFAULT.scratch_hours, ge=0, description="Hours that files are kept that nothing refers to."
     )
 
     def retention(self) -> Retention:
@@ -42,7 +42,7 @@ class PruneConfig(dg.Config):
 
 
 def prunable_runs(instance: dg.DagsterInstance, retention: Retention) -> list[dg.RunRecord]:
-    """Runs that ended and are older than they are kept, the oldest first; those stay that Dagster's marks go by."""
+    """Runs that have ended and are past their retention, oldest first, except those that Dagster's stale marks depend on."""
     before = datetime.now(UTC) - timedelta(days=retention.runs_days)
     old = instance.get_run_records(dg.RunsFilter(statuses=_ENDED, created_before=before))
     needed = _needed(instance) if old else set()
@@ -52,7 +52,7 @@ def prunable_runs(instance: dg.DagsterInstance, retention: Retention) -> list[dg
 def _needed(instance: dg.DagsterInstance) -> set[str]:
     """Runs of the newest event of each partition, and of the events that these say they were made from.
 
-    Without the first an asset would count as never made; without the second what is in line would be marked stale.
+    Without the former an asset would count as never made; without the latter what is up to date would be marked stale.
     """
     needed: set[str] = set()
     pointed: dict[str, set[int]] = {}
@@ -76,7 +76,7 @@ def _needed(instance: dg.DagsterInstance) -> set[str]:
 def prunable(
     instance: dg.DagsterInstance, warehouse: Warehouse, settings: Settings, retention: Retention
 ) -> list[Prunable]:
-    """All that may go, runs and files."""
+    """Everything that may be removed, runs and files."""
     runs = [
         Prunable("run", record.dagster_run.run_id, 0, f"{record.dagster_run.job_name}, {record.create_timestamp:%Y-%m-%d}")
         for record in prunable_runs(instance, retention)
@@ -84,17 +84,15 @@ def prunable(
     return [*runs, *prunable_files(warehouse, settings, retention)]
 
 
-@dg.op(
-    description="Writes old runs down in the warehouse, deletes them in Dagster, and removes files that nothing needs."
-)
+@dg.op(description="Records old runs in the warehouse, deletes them in Dagster, and removes files that nothing needs.")
 def prune_op(
     context: dg.OpExecutionContext, config: PruneConfig, delta_lake: DeltaLakeResource, home: HomeResource
 ) -> None:
     warehouse, settings, retention = delta_lake.warehouse(), home.settings(), config.retention()
     if busy := runs_in_flight(context.instance, but=context.run_id):
-        # A run may be about to name a file that it finds there.
+        # A run may be about to refer to a file that it finds there.
         raise VeclipError(
-            f"runs are at work: {', '.join(sorted(busy))}. Prune when they have ended; nothing was removed."
+            f"runs are in progress: {', '.join(sorted(busy))}. Prune when they have ended; nothing was removed."
         )
     runs = prunable_runs(context.instance, retention)
     for start in range(0, len(runs), _AT_ONCE):
@@ -109,7 +107,7 @@ def prune_op(
 def _delete_runs(
     instance: dg.DagsterInstance, warehouse: Warehouse, records: Sequence[dg.RunRecord], run_id: str
 ) -> None:
-    """Written down first: killed in between, the next run deletes what is written down already."""
+    """Records runs before deleting them: if it is killed in between, the next run deletes those that are recorded already."""
     append_new(warehouse, RUNS, [_row(instance, record) for record in records], properties={"run_id": run_id})
     for record in records:
         gone = record.dagster_run.run_id

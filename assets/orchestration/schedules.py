@@ -1,4 +1,4 @@
-"""What Dagster's daemon does by the clock."""
+"""What Dagster's daemon does on a schedule."""
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ schedules = [
         job=finish_takedowns,
         cron_schedule="30 2 * * *",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Once a day: opt-outs become takedowns, and earlier contents go when their time has come.",
+        description="Once a day: opt-outs become takedowns, and earlier contents are removed once their retention has ended.",
     ),
     dg.ScheduleDefinition(
         name="audit_daily",
@@ -26,6 +26,6 @@ schedules = [
         job=prune,
         cron_schedule="30 3 * * 0",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Once a week, with the retention that the job has by default. Off until somebody turns it on.",
+        description="Once a week, with the job's default retention. Off until somebody turns it on.",
     ),
 ]

@@ -20,7 +20,7 @@ AssetPath = tuple[str, ...]
 
 @dataclass(frozen=True)
 class ConfigurationChanges:
-    """What the sensor asks for: assets to materialise again, and recipes that are new."""
+    """What the sensor asks for: assets to materialise again, and new recipes."""
 
     assets: tuple[AssetPath, ...]
     new_recipes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Takedowns as runs: what they change in the tables is told to Dagster, so that its marks of what is stale are right."""
+"""Takedowns as runs: what they change in the tables is reported to Dagster, so that its stale marks are right."""
 
 import dagster as dg
 from pydantic import Field
@@ -21,12 +21,12 @@ FINISH = "finish_takedowns"
 
 
 class TakedownConfig(dg.Config):
-    """A takedown that was written down: veclip takedown does that, so that no address stands in Dagster's log."""
+    """A recorded takedown: veclip takedown records it, so that no address appears in Dagster's log."""
 
     takedown_id: str = Field(description="Its id, as veclip takedown list shows it.")
 
 
-@dg.op(description="Takes what a takedown hides out of tables, shards, exports and states of training.")
+@dg.op(description="Removes what a takedown hides from tables, shards, exports and training states.")
 def take_down_op(
     context: dg.OpExecutionContext,
     config: TakedownConfig,
@@ -37,7 +37,7 @@ def take_down_op(
     _take_down(context, delta_lake.warehouse(), home.settings(), mlflow, config.takedown_id)
 
 
-@dg.op(description="Makes takedowns of opt-outs, and finishes each takedown that something is left to do for.")
+@dg.op(description="Turns opt-outs into takedowns, and finishes each takedown that is not complete.")
 def finish_takedowns_op(
     context: dg.OpExecutionContext, delta_lake: DeltaLakeResource, mlflow: MlflowResource, home: HomeResource
 ) -> None:
@@ -57,7 +57,7 @@ def _take_down(
     busy = {key: run for key, run in partitions_in_flight(context.instance).items() if run != context.run_id}
     if waiting := sorted(touched & set(busy)):
         raise VeclipError(
-            f"takedown {takedown_id}: runs are at work on {', '.join(waiting)}. What it takes out is hidden from all readers; "
+            f"takedown {takedown_id}: runs are working on {', '.join(waiting)}. What it takes out is already hidden from all readers; "
             "when they have ended, veclip takedown finish does the rest."
         )
     noted = carry_out(warehouse, settings, takedown_id, tracking=mlflow.tracking(), run_id=context.run_id)
@@ -74,13 +74,14 @@ def _take_down(
     context.log.info("takedown %s: %d rows taken out", takedown_id, len(marks))
 
 
-@dg.job(name=TAKE_DOWN, description="Carries out a takedown that was written down.")
+@dg.job(name=TAKE_DOWN, description="Carries out a recorded takedown.")
 def take_down() -> None:
     take_down_op()
 
 
 @dg.job(
-    name=FINISH, description="Makes takedowns of opt-outs, and finishes all takedowns: also those whose time has come."
+    name=FINISH,
+    description="Turns opt-outs into takedowns, and finishes all takedowns, including those whose retention has ended.",
 )
 def finish_takedowns() -> None:
     finish_takedowns_op()

@@ -1,4 +1,4 @@
-"""What assets share towards Dagster: partitions, metadata, provenance of a materialisation, progress, automation, and the making of checks.
+"""What assets share in dealing with Dagster: partitions, metadata, provenance, progress, automation, and a factory of checks.
 
-Nothing here is of one asset alone, and nothing here imports an asset. What does not need Dagster belongs in veclip_pipelines.
+Nothing here is for one asset alone, and nothing here imports an asset. What does not need Dagster belongs in veclip_pipelines.
 """

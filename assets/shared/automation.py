@@ -1,4 +1,4 @@
-"""What Dagster starts by itself: a new crawl partition is carried through to vecap, and duplicates are looked for.
+"""What Dagster starts automatically: a new crawl partition is materialised up to vecap, and duplicates are searched for.
 
 An edited prompt or engine profile starts nothing: it marks captions as stale, and a person decides whether 300 million
 pictures are to be captioned again.
@@ -8,13 +8,13 @@ import dagster as dg
 
 _CONFIGURATION = dg.AssetSelection.groups("configuration")
 
-#: Once all that a partition is made from is there, was checked and is not being made again.
+#: Once everything that a partition is made from exists, has passed its checks and is not being remade.
 CARRY_ON = (
     dg.AutomationCondition.eager().ignore(_CONFIGURATION)
     & dg.AutomationCondition.all_deps_blocking_checks_passed().ignore(_CONFIGURATION)
 ).with_label("carry a crawl partition on, checks passed, configuration apart")
 
-#: After a wave of partitions, not after each of them; one that is missing or failed does not hold it up.
+#: After a wave of partitions, not after each of them; a missing or failed partition does not hold it up.
 AFTER_A_WAVE = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()
@@ -27,5 +27,5 @@ automation_sensor = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
     emit_backfills=False,
-    description="Carries new and changed crawl partitions on to vecap, and looks for duplicates after them.",
+    description="Materialises new and changed crawl partitions up to vecap, then searches for duplicates.",
 )

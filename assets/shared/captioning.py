@@ -1,4 +1,4 @@
-"""What both captioning assets do: resolve the engine, caption on the Dask cluster or import, count what the guards objected to."""
+"""What both captioning assets do: resolve the engine, caption on the Dask cluster or import captions, count the guards' objections."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -30,8 +30,8 @@ class CaptionPartition(Protocol):
 def chosen_engine(
     context: dg.AssetExecutionContext, engines: EnginesResource, profile: str, purpose: Purpose, code_version: str
 ) -> EngineSpec:
-    """The engine that a profile names. Raises UsageError for an unknown one, ModelMissingError where its model is not installed."""
-    # Before the weights are hashed: a run that is killed meanwhile must not hold its pool's slot.
+    """The engine that a profile names. Raises UsageError for an unknown one, ModelMissingError if its model is not installed."""
+    # Before the weights are hashed: a run that is killed while hashing must not keep its pool slot.
     note_process(context.instance, context.run)
     return engines.resolve(profile, purpose, code_version)
 
@@ -39,7 +39,7 @@ def chosen_engine(
 def run_captioning(
     work: Materialisation, engine: EngineSpec, dask: DaskClusterResource, caption: CaptionPartition
 ) -> StageResult:
-    """Captions the partition on the Dask cluster; for an imported engine takes the captions that its drop brought along."""
+    """Captions the partition on the Dask cluster; for an imported engine takes the captions that came with the drop."""
     context = work.context
     if engine.profile.is_imported:
         caption = partial(import_partition, work.warehouse, work.spec, engine, context.partition_key)
@@ -57,7 +57,7 @@ def finish_captioning(
     """Records the materialisation with its guards' rates.
 
     Args:
-        extra: metadata that the asset alone has.
+        extra: metadata that only this asset has.
     """
     key, asset = work.context.partition_key, work.spec.name
     counts = guard_counts(work.warehouse, work.spec, key, engine.engine_id)

@@ -17,7 +17,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What a check saw: whether all is well, one sentence, and figures. Keys of rows, never a stranger's text."""
+    """What a check found: whether it passed, one sentence, and figures. Row keys, but never a stranger's text."""
 
     passed: bool
     says: str
@@ -25,7 +25,7 @@ class CheckOutcome:
 
 
 Check = Callable[[Warehouse, DuckDBPyConnection, str], CheckOutcome]
-#: One that looks at what is beside the tables, too: recipes, benchmarks.
+#: A check that also looks at what is not in the tables: recipes, benchmarks.
 SettingsCheck = Callable[[Warehouse, Settings, str], CheckOutcome]
 
 
@@ -35,9 +35,9 @@ def checks_of(
     checks: Mapping[str, tuple[Check, bool]],
     settings_checks: Mapping[str, tuple[SettingsCheck, bool]] = MappingProxyType({}),
 ) -> dg.AssetChecksDefinition:
-    """All checks of an asset, by their names: what each does, and whether it holds back what is downstream."""
+    """All checks of an asset, by name: what each does, and whether it blocks what is downstream."""
     with warnings.catch_warnings():
-        # partitions_def of a check is in preview; the release is pinned, and each process would print it five times.
+        # A check's partitions_def is in preview; the release is pinned, and each process would print the warning five times.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         specs = [
             dg.AssetCheckSpec(

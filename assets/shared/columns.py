@@ -7,7 +7,7 @@ from veclip_pipelines.schemas.spec import TableSpec
 
 
 def column_schema(spec: TableSpec) -> dg.TableSchema:
-    """The table's columns with type, description and whether they may be null."""
+    """The table's columns: type, description and whether they may be null."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -22,7 +22,7 @@ def column_schema(spec: TableSpec) -> dg.TableSchema:
 
 
 def column_lineage(spec: TableSpec) -> dg.TableColumnLineage:
-    """Which upstream columns each column is made from."""
+    """The upstream columns that each column is made from."""
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(asset_key=dg.AssetKey(asset), column_name=name) for asset, name in sources]

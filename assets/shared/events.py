@@ -1,4 +1,4 @@
-"""Telling Dagster of a content that no materialisation made: put back, or with something taken out."""
+"""Reporting to Dagster a content that no materialisation made: one restored by a rollback, or one with something taken out."""
 
 from collections.abc import Collection, Mapping
 
@@ -18,13 +18,13 @@ def report_content(
     description: str,
     metadata: Mapping[str, int],
 ) -> None:
-    """Reports what a partition holds now, unless Dagster knows it.
+    """Reports what a partition holds now, unless Dagster knows it already.
 
-    What the last materialisation was made from stays said, so that the partition is stale, or is not, as it was before: a content
-    without these tags would count as fresh for ever.
+    The report repeats what the last materialisation was made from, so that the partition is as stale or as fresh as before: a
+    content without these tags would count as fresh for ever.
 
     Args:
-        renewed: upstream assets of the same partition whose present content this one is in line with. Report those first.
+        renewed: upstream assets of the same partition with whose present content this one agrees. Report those first.
     """
     last = _latest(instance, asset, partition)
     tags = {} if last is None else {k: v for k, v in _tags(last).items() if k.startswith("dagster/")}

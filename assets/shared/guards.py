@@ -1,4 +1,4 @@
-"""What the captioning assets say of their guards: rates in the metadata, the plot and the examples in ``veclip serve``."""
+"""What the captioning assets show of their guards: rates in the metadata, and the plot and examples in ``veclip serve``."""
 
 import json
 
@@ -14,7 +14,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 
 def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> Metadata:
-    """The share of rows that each guard objected to. Examples are foreign text: they are behind the link."""
+    """The share of rows that each guard objected to. Examples are strangers' text, so they are only linked to."""
     if not counts.rows:
         return {}
     rows = [f"| {reason} | {count} | {count / counts.rows:.1%} |" for reason, count in counts.faults.items()]
@@ -29,13 +29,13 @@ def guard_metadata(settings: Settings, asset: str, counts: GuardCounts) -> Metad
 
 
 def guard_rates_in_band(asset: str) -> Check:
-    """A check that the newest materialisation's guard rates are those of the last ten partitions."""
+    """A check that the newest materialisation's guard rates are within the range of the last ten partitions."""
 
     def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
         del connection
         newest = latest(warehouse, asset, key)
         if newest is None or not newest.guards:
-            return CheckOutcome(True, "no rates are noted for this partition", {})
+            return CheckOutcome(True, "no rates are recorded for this partition", {})
         counts = json.loads(newest.guards)
         earlier = earlier_counts(warehouse, asset, key, newest.engine or "")
         found = bands(GuardCounts(key, counts["rows"], counts["faults"]), earlier)
@@ -47,6 +47,6 @@ def guard_rates_in_band(asset: str) -> Check:
         if not found:
             says = f"{len(earlier)} earlier partitions of this engine: too few, or no guard ever objected"
         figures: dict[str, int | str] = {"earlier_partitions": len(earlier), "outside": len(outside)}
-        return CheckOutcome(not outside, says or f"{len(found)} rates are where they were", figures)
+        return CheckOutcome(not outside, says or f"{len(found)} rates are within their bands", figures)
 
     return check

@@ -26,7 +26,7 @@ OWNERS = ["team:data-engineering"]
 
 
 def launched_by(tags: Mapping[str, str]) -> str:
-    """Who launched a run: the command line says so in a tag; for others, what Dagster knows."""
+    """Who launched a run: the command line says so in a tag; for other runs, what Dagster knows."""
     for tag, prefix in (
         (LAUNCHED_BY_TAG, ""),
         ("user", ""),
@@ -46,11 +46,11 @@ def partition_of(context: dg.AssetExecutionContext) -> str:
 
 @dataclass(frozen=True)
 class Materialisation:
-    """One materialisation of a table's partition, from its start.
+    """One materialisation of a table's partition, from its start on.
 
     Attributes:
-        inputs: versions of all that is read.
-        partition: the Delta partition that is replaced, or for an unpartitioned table the rows' common values.
+        inputs: versions of everything that is read.
+        partition: the Delta partition that is replaced or, for an unpartitioned table, the values that the rows have in common.
     """
 
     context: dg.AssetExecutionContext
@@ -136,7 +136,7 @@ class Materialisation:
 
 
 def row_count(table: DeltaTable | None) -> int:
-    """Rows of a whole table, from the file statistics alone."""
+    """Number of rows of a whole table, from the file statistics alone."""
     if table is None:
         return 0
     return sum(pa.table(table.get_add_actions(flatten=True))["num_records"].to_pylist())
@@ -156,7 +156,7 @@ def reject_reasons(warehouse: Warehouse, spec: TableSpec, partition: Mapping[str
 
 
 def reasons_table(reasons: Mapping[str, int], what: str = "reason") -> str:
-    """Counts as a Markdown table. Reason codes can come from a drop's own files: marks of Markdown are taken out."""
+    """Counts as a Markdown table. Reason codes can come from a drop's own files: Markdown's special characters are removed."""
     rows = [
         f"| {''.join(c for c in reason if c.isalnum() or c in '_- ')[:40]} | {count} |"
         for reason, count in reasons.items()
@@ -165,7 +165,7 @@ def reasons_table(reasons: Mapping[str, int], what: str = "reason") -> str:
 
 
 def preview(settings: Settings, path: str, image: str, name: str = "preview") -> Metadata:
-    """Link to a page of ``veclip serve`` and its picture. No foreign text goes into Dagster's event log."""
+    """Link to a page of ``veclip serve`` and its picture. No stranger's text goes into Dagster's event log."""
     return {
         name: dg.MetadataValue.url(f"{settings.serve_url}/{path}"),
         f"{name}_image": dg.MetadataValue.md(

@@ -1,4 +1,4 @@
-"""Runs as the command line sees them: whose they are, how far they are, and which of them died with their process."""
+"""Runs as the command line sees them: who launched them, how far they are, and which died with their process."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ _COUNTER = itertools.count()
 
 @dataclass(frozen=True)
 class StepSeen:
-    """A step as the run's log shows it: started, at work (state progress, with a message), or ended with a duration in seconds."""
+    """A step as the run's log shows it: started, in progress (with a message), or ended with a duration in seconds."""
 
     step: str
     state: str
@@ -39,25 +39,25 @@ Watch = Callable[[StepSeen], None]
 
 
 def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Writes down which process a run lives in, whoever launched it, so that :func:`end_dead_runs` can tell that it died.
+    """Records which process a run lives in, whoever launched it, so that :func:`end_dead_runs` can tell if it died.
 
-    The first thing that a step of a pool does: one that is killed before would hold its slot until a daemon looks.
+    A step in a pool does this first: one that is killed before it would keep its slot until a daemon notices.
     """
     if LAUNCH_TAG not in run.tags:
         instance.add_run_tags(run.run_id, {LAUNCH_TAG: launch_token()})
 
 
 def launch_token() -> str:
-    """Names one launch by the process that it lives in: machine, process id, its start time, a number."""
+    """Identifies one launch by the process that it lives in: machine, process id, its start time, a number."""
     started = psutil.Process().create_time()
     return f"{socket.gethostname()}/{os.getpid()}/{started:.2f}/{next(_COUNTER)}"
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Marks runs as failed whose process was killed on this machine, and frees the pool slots that they hold.
+    """Marks runs as failed if their process was killed on this machine, and frees the pool slots that they hold.
 
-    Dagster's daemon watches over the runs that it launched, and not over those of a command line: without this the next
-    run would wait for ever for a slot of a dead one.
+    Dagster's daemon monitors only the runs that it launched, not those of a command line: without this the next run would
+    wait for ever for a dead run's slot.
     """
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
@@ -70,12 +70,12 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def partitions_in_flight(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Partition key of each run that has not ended, with the run's id."""
+    """The partition keys of runs that have not ended, with the run's id."""
     return {run.tags[_PARTITION_TAG]: run.run_id for run in _in_flight(instance) if _PARTITION_TAG in run.tags}
 
 
 def runs_in_flight(instance: dg.DagsterInstance, *, but: str) -> set[str]:
-    """Runs that have not ended, but for one."""
+    """Runs that have not ended, except for one."""
     return {run.run_id for run in _in_flight(instance)} - {but}
 
 
@@ -84,7 +84,7 @@ def _in_flight(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
 
 
 def refuse_in_flight(instance: dg.DagsterInstance, partition: str, *, but: str) -> None:
-    """Raises VeclipError where a run is at work on a partition: it is not changed under its feet."""
+    """Raises VeclipError if a run is working on a partition, which must not change underneath it."""
     run_id = partitions_in_flight(instance).get(partition)
     if run_id not in (None, but):
         raise VeclipError(f"run {run_id} is at work on partition {partition!r}: wait for it or cancel it first")
@@ -101,7 +101,7 @@ def _is_dead(token: str) -> bool:
 
 
 class Watcher:
-    """Follows a run's event log from beside it, as execute_job returns only at its end."""
+    """Follows a run's event log from another thread, because execute_job returns only at the end."""
 
     def __init__(self, instance: dg.DagsterInstance, token: str, watch: Watch) -> None:
         self.durations: dict[str, float] = {}
@@ -122,7 +122,7 @@ class Watcher:
         self._thread.join()
 
     def drain(self, run_id: str) -> None:
-        """Reads what the log has got since the last look."""
+        """Reads what has been added to the log since the last look."""
         while True:
             connection = self._instance.get_records_for_run(run_id, cursor=self._cursor, limit=500)
             for record in connection.records:

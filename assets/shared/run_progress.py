@@ -1,6 +1,6 @@
-"""How far a captioning step is, while it runs: in the run's log and as observations of the asset, which the UI shows live.
+"""How far a captioning step has got, while it runs: in the run's log and as observations of the asset, which the UI shows live.
 
-``context.log_event`` keeps events until the step ends; so the observation is put into the log as Dagster itself does it.
+``context.log_event`` keeps events until the step ends, so the observation is put into the log the way Dagster itself does it.
 """
 
 import time
@@ -13,7 +13,7 @@ _FIRST_SECONDS, _MOST_SECONDS, _GROWTH = 3.0, 60.0, 1.5
 
 
 class RunProgress:
-    """Takes a step's reports and passes some of them on: often at first, once a minute in a run of hours."""
+    """Receives a step's reports and passes some of them on: often at first, once a minute in a run that takes hours."""
 
     def __init__(self, context: dg.AssetExecutionContext, dashboard: str) -> None:
         self._context = context

@@ -34,7 +34,7 @@ def installation(settings: Settings, warehouse: Warehouse, tmp_path_factory: pyt
 
 @pytest.fixture(scope="session")
 def workers_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """The home of the one cluster that the tests of this process share; it starts with the first that needs it."""
+    """The home of the one cluster that the tests of this process share; the first test that needs it starts it."""
     settings = Settings.from_env({"VECLIP_HOME": str(tmp_path_factory.mktemp("cluster"))})
     try:
         yield settings
@@ -44,12 +44,12 @@ def workers_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]
 
 @pytest.fixture
 def cluster(installation: Installation, workers_home: Settings) -> Iterator[Installation]:
-    """The installation with scheduler and two workers up: those of the test before, told where they are now.
+    """The installation with a scheduler and two workers running: those of the previous test, switched over to this installation.
 
-    What they have loaded they keep: an engine is found again by its id and its model's folder.
+    They keep what they have loaded: an engine is found again by its id and its model's folder.
     """
     with _environment(installation.settings):
-        # A test may have ended them.
+        # A test may have stopped them.
         info = running_cluster(workers_home) or cluster_up(workers_home)
         _tell_workers(info.address, installation.settings.environment())
         installation.settings.cluster_file.write_text(json.dumps(asdict(info)), "utf-8")
@@ -69,7 +69,7 @@ def own_cluster(installation: Installation) -> Iterator[Installation]:
 
 @pytest.fixture
 def quick_daemon(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The daemon that a command of this process starts looks every second; the module of the graph that it runs."""
+    """Makes daemons that commands in this process start look every second; the module of the graph that they run."""
     module = "quick_definitions"
     command = (sys.executable, str(_TESTS / "quick_daemon.py"), "run", "-m", module)
     monkeypatch.setattr(supervisor, "_daemon_service", lambda: Service("Dagster daemon", command, None))
@@ -79,7 +79,7 @@ def quick_daemon(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @contextmanager
 def _environment(settings: Settings) -> Iterator[None]:
-    """As ``eval "$(veclip env)"``: what is started by other programs than ours is in this home, too."""
+    """Like ``eval "$(veclip env)"``: what programs other than ours start uses this home, too."""
     os.environ.update(settings.environment())
     try:
         yield
@@ -99,7 +99,7 @@ def _tell_workers(address: str, environment: dict[str, str]) -> None:
 
 @pytest.fixture
 def small_engines(settings: Settings, tiny_llava: Path, tiny_llama: Path, installation: Installation) -> None:
-    """Profiles seer and mine: real LLaVA and Llama architectures with small weights, one picture a batch."""
+    """Profiles seer and mine: real LLaVA and Llama architectures with small weights, one picture per batch."""
     write_profile(
         settings.home, "seer", purpose="concept", kind="transformers-image-text", model=str(tiny_llava), prompt="concept",
         decoding={"max_new_tokens": 16}, batch_rows=1,

@@ -1,4 +1,4 @@
-"""Backfills: what they will take is said before; cancelling stops the Dask work; rivals neither double nor lose a row."""
+"""Backfills: their cost is estimated beforehand; cancelling stops the Dask work; rival runs neither double nor lose a row."""
 
 from __future__ import annotations
 

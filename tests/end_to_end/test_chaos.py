@@ -1,7 +1,7 @@
-"""SIGKILL to a worker, the command line's process, Dagster's run process and the scheduler, at random moments of a partition.
+"""SIGKILL to a worker, the command line's process, Dagster's run process and the scheduler, at random moments in a partition.
 
-Whatever was hit and when: after a rerun the tables equal those of a run that nothing disturbed, row by row, and no batch that
-was finished has run again. One moment each; ``make test-full`` takes twenty (VECLIP_TEST_FULL=1).
+Whatever is hit and when: after a rerun the tables equal those of an undisturbed run, row by row, and no batch that was finished
+has run again. One moment each; ``make test-full`` tries twenty (VECLIP_TEST_FULL=1).
 """
 
 from __future__ import annotations

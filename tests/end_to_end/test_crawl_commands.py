@@ -1,4 +1,4 @@
-"""A crawl partition's life by the command line: fetched, tried again, grown, rolled back, retired; real runs throughout."""
+"""A crawl partition's life on the command line: fetched, tried again, grown, rolled back, retired; real runs throughout."""
 
 from __future__ import annotations
 

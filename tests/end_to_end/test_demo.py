@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, with the real models: twice, and the second time nothing is computed."""
+"""The demo as a newcomer runs it, with the real models: twice, and the second run computes nothing."""
 
 from __future__ import annotations
 

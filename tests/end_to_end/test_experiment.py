@@ -1,4 +1,4 @@
-"""The experiment's version of some minutes: all its parts in one run of the command, and nothing done twice."""
+"""The experiment's short version: all its parts in one run of the command, and nothing done twice."""
 
 from __future__ import annotations
 

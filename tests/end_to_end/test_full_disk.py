@@ -1,4 +1,4 @@
-"""A warehouse on a file system that is full, for real: a clear error, nothing half-written, and a rerun that goes on."""
+"""A warehouse on a file system that is really full: a clear error, nothing half-written, and a rerun that carries on."""
 
 from __future__ import annotations
 

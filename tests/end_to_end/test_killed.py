@@ -1,4 +1,4 @@
-"""A command that is ended politely in the middle of a partition. SIGKILL is test_chaos.py's."""
+"""A command that is terminated politely in the middle of a partition. SIGKILL is in test_chaos.py."""
 
 from __future__ import annotations
 

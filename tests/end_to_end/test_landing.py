@@ -1,4 +1,4 @@
-"""New drops by themselves: the landing sensor, the carrying on to vecap, drops that grow, one that always fails; many of them."""
+"""New drops are ingested automatically: the landing sensor, materialising up to vecap, drops that grow, one that always fails, many."""
 
 from __future__ import annotations
 

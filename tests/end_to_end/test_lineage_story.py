@@ -1,6 +1,6 @@
-"""The whole story in one: two crawls, two prompts, three recipes, a takedown, a re-crawl, one pass that brings all up to date.
+"""The whole story: two crawls, two prompts, three recipes, a takedown, a re-crawl, and one pass that brings everything up to date.
 
-After each change the tables (veclip materialize --dry-run), Dagster's own marks and the audit must tell the same.
+After each change the tables (veclip materialize --dry-run), Dagster's own marks and the audit must agree.
 """
 
 from __future__ import annotations

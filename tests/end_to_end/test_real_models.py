@@ -1,4 +1,4 @@
-"""The demo's real models: the tagger is right on what it is sure of, and GGUF loads as it comes."""
+"""The demo's real models: the tagger is right where it is sure, and GGUF files load unchanged."""
 
 from __future__ import annotations
 

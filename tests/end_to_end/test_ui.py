@@ -1,4 +1,4 @@
-"""The Dagster UI in a real Chromium: the six assets are there, a partition is materialised by hand, and all stops together."""
+"""The Dagster UI in a real Chromium: the six assets are there, a partition is materialised by hand, and everything stops together."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Bilinear resize without antialias by TensorFlow itself: what the released VeCLIP's pictures are cut with.
+"""Bilinear resize without antialias by TensorFlow itself, which prepares the released VeCLIP's pictures.
 
-Reads arrays from an .npz, writes the resized shorter-side-first pictures, cut in the middle, to another.
+Reads arrays from an .npz, resizes by the shorter side, crops the centre, and writes the pictures to another.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Optional packages: each belongs to an extra that there is, and where it is missing one message says so."""
+"""Optional packages: each belongs to an extra that exists, and the same message says when one is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow's SQLite store: made whole beside its place, once, and the same as MLflow makes it."""
+"""MLflow's SQLite store: made beside its final place, once, and the same as MLflow makes it."""
 
 from __future__ import annotations
 

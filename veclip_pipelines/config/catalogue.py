@@ -32,7 +32,7 @@ class Catalogue(Generic[Entry]):
     home: Path
 
     def paths(self) -> dict[str, Path]:
-        """File of each name."""
+        """The file of each entry, by name."""
         found: dict[str, Path] = {}
         for folder in (_SHIPPED / self.kind, self.home / self.kind):
             found.update({path.stem: path for path in sorted(folder.glob("*.yaml"))})
@@ -56,7 +56,7 @@ class Catalogue(Generic[Entry]):
         return self.parse(paths[name])
 
     def parse(self, path: Path) -> Entry:
-        """The entry in a file. Raises UsageError where it does not fit the schema, naming each field."""
+        """The entry in a file. Raises UsageError, naming each field at fault, if it does not fit the schema."""
         try:
             content = yaml.safe_load(path.read_text("utf-8"))
             return self.model.model_validate(content)

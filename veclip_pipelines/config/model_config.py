@@ -1,4 +1,4 @@
-"""CLIP's shape and tokenizer, as named by a recipe: JSON configs of transformers, and tokenizers trained or given."""
+"""CLIP's architecture and tokenizer, as named by a recipe: transformers' JSON configs, and tokenizers trained here or given."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PAD, _START, _END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
 
 
 def model_config(settings: Settings, name: str) -> dict[str, Any]:
-    """The CLIPConfig of a name, as JSON has it: the user's file before the one that ships.
+    """The CLIPConfig with a name, as parsed JSON; the user's file takes precedence over the one that ships.
 
     Raises:
-        UsageError: there is no such file, or it is no CLIPConfig.
+        UsageError: there is no such file, or it is not a CLIPConfig.
     """
     folders = (settings.home / "model_configs", _SHIPPED)
     path = next((found for folder in folders if (found := folder / f"{name}.json").is_file()), None)
@@ -41,7 +41,7 @@ def tokenizer_for(model: ModelSettings, context_length: int, texts: Iterable[str
     """A recipe's tokenizer.
 
     Args:
-        texts: what a trained one is trained on; unused otherwise.
+        texts: what a "trained" tokenizer is trained on; unused otherwise.
 
     Raises:
         ModelMissingError: a named one is neither a folder nor available from the hub.
@@ -64,9 +64,9 @@ def tokenizer_for(model: ModelSettings, context_length: int, texts: Iterable[str
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int, context_length: int) -> Any:
-    """A lower-case byte-level BPE of the training texts: no vocabulary can be fetched offline, and none is needed.
+    """A lower-case byte-level BPE trained on the training texts: a vocabulary cannot be fetched offline, and is not needed.
 
-    At the byte level, so that no text in any script has an unknown token.
+    Byte-level so that no text, in any script, has an unknown token.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -77,7 +77,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, context_length: 
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
-        # The end must not get id 2: transformers takes that for OpenAI's early configs and pools at the largest id.
+        # The end token must not get id 2: transformers takes that for one of OpenAI's early configs and pools at the largest id.
         special_tokens=[_PAD, _END, _START],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -93,6 +93,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, context_length: 
         bos_token=_START,
         eos_token=_END,
         model_max_length=context_length,
-        # A stranger's text may contain the mark of a special token: it must stay text.
+        # A stranger's text may contain the string of a special token: it must stay text.
         split_special_tokens=True,
     )

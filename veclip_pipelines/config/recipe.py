@@ -16,7 +16,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
 class Condition(BaseModel):
-    """What a sample must be like; what is not named does not matter. One that lacks what is asked for does not meet it.
+    """What a sample must be like; what is not named does not matter. A sample that lacks a value asked for does not qualify.
 
     Attributes:
         languages: ISO 639 codes of the AltText.
@@ -25,7 +25,7 @@ class Condition(BaseModel):
         minimum_words, maximum_words, minimum_characters: of the clean AltText.
         minimum_side: pixels of the shorter side; maximum_aspect: longer side over shorter side.
         maximum_nsfw: probability that the picture is not safe for work.
-        minimum_scores: columns of the drop that hold a number, such as clip_l14_similarity_score, with the least that will do.
+        minimum_scores: numeric columns of the drop, such as clip_l14_similarity_score, each with its smallest accepted value.
     """
 
     model_config = _STRICT
@@ -53,7 +53,7 @@ class ScoreFilter(BaseModel):
 
     Attributes:
         column: the drop's column, such as clip_l14_similarity_score.
-        at_least: the score from which a sample is kept; or
+        at_least: the smallest score with which a sample is kept; or
         keep_share: the share of the part's samples that is kept.
     """
 
@@ -71,13 +71,13 @@ class ScoreFilter(BaseModel):
 
 
 class Filters(BaseModel):
-    """Which samples of a part are taken; the others are rejects of the set, each with its reason.
+    """Which samples of a part are used; the others are rejects of the set, each with its reason.
 
     Attributes:
         basic: DataComp's basic filter.
-        where: conditions of one's own.
-        score: by a score that came with the drop.
-        near_duplicates: "one" keeps one sample of each group of near pictures (asset duplicates).
+        where: further conditions.
+        score: a filter by a score that came with the drop.
+        near_duplicates: "one" keeps one sample of each group of near duplicates (asset duplicates).
     """
 
     model_config = _STRICT
@@ -93,10 +93,10 @@ class TextSource(BaseModel):
 
     Attributes:
         engine: profile of the engine that made it (concept captions and VeCap).
-        concept_engine: profile whose concept captions the VeCap was fused with; none where the VeCap is imported.
-        column: for source caption: the caption that the drop brought along, by its column, such as re_caption.
-        when: only for samples that are like this; the others draw from the rest.
-        shuffled: for a control: each sample has this text of another, so that it says nothing of the sample's own picture.
+        concept_engine: profile whose concept captions the VeCap was fused from; none if the VeCap is imported.
+        column: for source caption: the column of a caption that came with the drop, such as re_caption.
+        when: only for samples that meet these conditions; the others draw from the remaining texts.
+        shuffled: for a control: each sample gets this text of another sample, which says nothing about its own picture.
     """
 
     model_config = _STRICT
@@ -122,12 +122,12 @@ class TextSource(BaseModel):
 
 
 class Part(BaseModel):
-    """Crawl partitions that are taken the same way.
+    """Crawl partitions that are used in the same way.
 
     Attributes:
-        crawl_partitions: names, or "all" that are materialised when the set is made and that no further data set takes.
-        uids: file with DataComp's uids (sorted, numpy u8,u8): only these samples are taken, as DFN's lists are used.
-        weight: times that a sample is seen an epoch, on average: 1 is once, 0.5 every second epoch, drawn by counter.
+        crawl_partitions: names, or "all": those materialised when the set is made and not used by a further data set.
+        uids: file with DataComp's uids (sorted, numpy u8,u8): only these samples are used, in the way of DFN's lists.
+        weight: how often a sample is seen per epoch, on average: 1 is once, 0.5 every second epoch; drawn by counter.
     """
 
     model_config = _STRICT
@@ -147,7 +147,7 @@ class Part(BaseModel):
 
 
 class Dataset(Part):
-    """A further data set beside the recipe's own, such as DFN beside VeCap. Without texts it takes the recipe's."""
+    """A further data set beside the recipe's own, such as DFN beside VeCap. Without texts of its own it uses the recipe's."""
 
     name: str
 
@@ -159,8 +159,8 @@ class ModelSettings(BaseModel):
         config: a CLIPConfig in JSON: one that ships (tiny, vit-b-32, vit-b-16, vit-l-14, vit-h-14, vit-h-14-336), or one of
             VECLIP_HOME/model_configs.
         tokenizer: "trained": a byte-level BPE of the set's own texts; or the folder or hub id of a tokenizer, such as
-            openai/clip-vit-base-patch32, or google-t5/t5-base as the released VeCLIP has it.
-        vocabulary_size: of a trained one.
+            openai/clip-vit-base-patch32, or google-t5/t5-base, which the released VeCLIP uses.
+        vocabulary_size: of a trained tokenizer.
     """
 
     model_config = _STRICT
@@ -174,14 +174,14 @@ class TrainingSettings(BaseModel):
     """Optimisation: AdamW, linear warm-up, cosine decay, InfoNCE (Radford et al. 2021) or SigLIP's loss (Zhai et al. 2023).
 
     Attributes:
-        steps: optimiser steps; with ``epochs`` it is worked out instead.
+        steps: optimiser steps; derived from ``epochs`` if that is given.
         batch_size: pictures that are contrasted with one another, over all ranks.
-        micro_batch: pictures that a rank computes at a time; less memory, the same gradients (GradCache, Gao et al. 2021).
-        precision: bfloat16 computes in it and keeps the weights in float32.
-        activation_checkpointing: computes a tower's inner values anew for the gradients instead of keeping them.
+        micro_batch: pictures that a rank computes at a time: less memory, the same gradients (GradCache, Gao et al. 2021).
+        precision: bfloat16 computes in bfloat16 and keeps the weights in float32.
+        activation_checkpointing: recomputes a tower's activations for the gradients instead of keeping them.
         ema_decay: the checkpoint holds this moving average of the weights.
-        crop_scale: least share of a picture that a random crop shows; 1 takes the middle, as in scoring.
-        checkpoint_steps: training can be resumed from each of these.
+        crop_scale: smallest share of a picture that a random crop shows; 1 takes a centre crop, as in scoring.
+        checkpoint_steps: steps between two saved states, from each of which training can resume.
     """
 
     model_config = _STRICT
@@ -207,7 +207,7 @@ class Recipe(Part):
     """A recipe file: its own part, and further data sets.
 
     Attributes:
-        benchmarks: names of folders under VECLIP_BENCHMARKS, or "all" that are there.
+        benchmarks: names of folders under VECLIP_BENCHMARKS, or "all" of them.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The pictures of a list of entries: fetched by URL, or read from the drop's folder, and packed as they come."""
+"""The pictures of a list of entries: fetched by URL or read from the drop's folder, in the order in which they arrive."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from veclip_pipelines.crawl.formats.base import Entry
 from veclip_pipelines.crawl.policy import FetchPolicy
 from veclip_pipelines.media.storage import is_url, read_bytes, size_of
 
-#: A loose picture's file is not read beyond this: what is larger is rejected like a body that is too large.
+#: Limit for a loose picture's file: a larger one is rejected, like a response body that is too large.
 _MAX_BYTES = 256 * 2**20
 
 
 def with_pictures(entries: Iterable[Entry], drop_uri: str, policy: FetchPolicy) -> Iterator[Entry]:
-    """Each entry with its picture or a fault: those with a fault first, then loose files, then URLs as they arrive.
+    """Each entry with its picture or a fault: first those that have a fault already, then loose files, then URLs as they arrive.
 
     A URL that several entries name is fetched once.
     """
@@ -32,7 +32,7 @@ def with_pictures(entries: Iterable[Entry], drop_uri: str, policy: FetchPolicy) 
             by_url.setdefault(entry.url or "", []).append(entry)
     if not by_url:
         return
-    # Here, as it brings aiohttp, which no other command should wait for.
+    # Imported here because it brings in aiohttp, which no other command should have to wait for.
     from veclip_pipelines.crawl.fetch.batch import fetch_all
 
     for url, fetched in fetch_all(_by_turns(list(by_url)), policy):
@@ -45,7 +45,7 @@ def with_pictures(entries: Iterable[Entry], drop_uri: str, policy: FetchPolicy) 
 
 
 def _by_turns(urls: list[str]) -> list[str]:
-    """URLs host by host in turns, so that one host's limit does not hold up the others behind it."""
+    """URLs with the hosts interleaved, so that one host's limit does not hold up URLs of other hosts."""
     hosts: dict[str, list[str]] = {}
     for url in urls:
         hosts.setdefault(_host(url), []).append(url)
@@ -60,7 +60,7 @@ def _host(url: str) -> str:
 
 
 def _loose(entry: Entry, drop_uri: str) -> Entry:
-    """A picture of the drop's own folder. What a stranger's table names is never followed out of that folder."""
+    """A picture in the drop's own folder. A name in a stranger's table is never followed out of that folder."""
     path = PurePosixPath((entry.picture_path or "").replace("\\", "/"))
     if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return replace(entry, fault=("outside_folder", "the table names a file outside of the drop's folder"))

@@ -28,9 +28,9 @@ class Drop:
         uri: the folder, absolute.
         format: name of its format.
         sources: its source files (or folders), relative to the folder, sorted.
-        fingerprint: hash over names, sizes and times of all its files: changes when the drop grew or was replaced.
-        entries: number of entries by the drop's own record, None where it keeps none.
-        label: the data set that its columns tell, or "".
+        fingerprint: hash over names, sizes and modification times of all its files: changes if the drop grows or is replaced.
+        entries: number of entries according to the drop's own record, None if it keeps none.
+        label: the data set that its columns indicate, or "".
     """
 
     uri: str
@@ -43,9 +43,9 @@ class Drop:
 
 @dataclass(frozen=True)
 class RegisteredDrop:
-    """The drop in force for a crawl partition, as it was written down.
+    """The current drop of a crawl partition, as it was recorded.
 
-    A pinned one was rolled back to: it is not replaced by what its folder holds now. A retired one is out of use.
+    A pinned drop is one that was rolled back to: what its folder holds now does not replace it. A retired one is no longer used.
     """
 
     crawl_partition: str
@@ -64,13 +64,13 @@ def inspect_drop(uri: str) -> Drop:
     """Looks at a folder and says what kind of drop it is.
 
     Raises:
-        UsageError: it is not there, is no drop, is empty or is not finished; the message says what was looked for.
+        UsageError: the folder does not exist, is not a drop, is empty or is not finished; the message says what was looked for.
     """
     return inspect_listing(_listing(uri))
 
 
 def inspect_listing(listing: Listing) -> Drop:
-    """As :func:`inspect_drop`, for a folder that was looked at already."""
+    """Like :func:`inspect_drop`, for a folder that has already been listed."""
     found, sources = detect_format(listing)
     if sources.entries == 0:
         raise UsageError(f"{listing.uri} is an empty drop: its {len(sources.paths)} shards record no entry at all.")
@@ -78,7 +78,7 @@ def inspect_listing(listing: Listing) -> Drop:
 
 
 def drop_fingerprint(uri: str) -> str:
-    """The fingerprint of a drop's folder as it is now; no file is opened. Raises UsageError where it is not there."""
+    """The fingerprint of a drop's folder as it is now; no file is opened. Raises UsageError if the folder does not exist."""
     return _listing(uri).fingerprint()
 
 
@@ -86,25 +86,25 @@ def _listing(uri: str) -> Listing:
     listing = list_folder(uri)
     if listing is None:
         raise UsageError(
-            f"{uri} is no folder. A crawl drop is a folder as it arrived: img2dataset's output, tars, a table of URLs, WARC or WAT."
+            f"{uri} is not a folder. A crawl drop is a folder as it arrived: img2dataset's output, tars, a table of URLs, WARC or WAT."
         )
     return listing
 
 
 def default_partition_key(drop: Drop) -> str:
-    """The folder's own name, where it will do as a key."""
+    """The folder's own name, if it can serve as a key."""
     return check_partition_key(Path(drop.uri).name)
 
 
 def check_new(warehouse: Warehouse, drop: Drop, crawl_partition: str, *, replace: bool = False) -> None:
-    """Raises UsageError where the drop, or another one under that key, is registered already."""
+    """Raises UsageError if the drop, or another one under that key, is registered already."""
     check_partition_key(crawl_partition)
     for known in list_drops(warehouse, retired=True):
         same_key, same_folder = known.crawl_partition == crawl_partition, known.uri == drop.uri
         if known.state == "retired":
             if same_key and not replace:
                 raise UsageError(
-                    f"crawl partition {crawl_partition!r} was retired. Say --replace if the drop is to bring it back."
+                    f"crawl partition {crawl_partition!r} was retired. Use --replace to bring it back with this drop."
                 )
             continue
         if same_folder and not same_key:
@@ -112,7 +112,7 @@ def check_new(warehouse: Warehouse, drop: Drop, crawl_partition: str, *, replace
         if same_key and not same_folder and not replace:
             raise UsageError(
                 f"crawl partition {crawl_partition!r} is {known.uri} already. Give the new drop another key, "
-                "or say --replace if it is to take the old one's place."
+                "or use --replace to let it take the old one's place."
             )
         if same_key and same_folder and known.fingerprint == drop.fingerprint and known.state == "active":
             raise UsageError(
@@ -123,14 +123,14 @@ def check_new(warehouse: Warehouse, drop: Drop, crawl_partition: str, *, replace
 def register_drop(
     warehouse: Warehouse, drop: Drop, crawl_partition: str, *, run_id: str, registered_by: str | None = None
 ) -> None:
-    """Writes the drop down under its key; from then on raw_crawl reads that partition from it."""
+    """Records the drop under its key; from then on raw_crawl reads that partition from it."""
     register_drops(warehouse, [(crawl_partition, drop)], run_id=run_id, registered_by=registered_by)
 
 
 def register_drops(
     warehouse: Warehouse, drops: Sequence[tuple[str, Drop]], *, run_id: str, registered_by: str | None = None
 ) -> None:
-    """Writes down many drops in one commit."""
+    """Records many drops in one commit."""
     rows = [
         _row(
             RegisteredDrop(
@@ -155,7 +155,7 @@ def register_drops(
 def set_state(
     warehouse: Warehouse, drop: RegisteredDrop, state: State, *, fingerprint: str | None = None, by: str, run_id: str
 ) -> None:
-    """Writes down that a partition's drop is pinned, retired or active again."""
+    """Records that a partition's drop is pinned, retired or active again."""
     changed = RegisteredDrop(
         **{
             **vars(drop),
@@ -173,10 +173,10 @@ def _row(drop: RegisteredDrop, run_id: str) -> dict[str, object]:
 
 
 def list_drops(warehouse: Warehouse, *, retired: bool = False) -> list[RegisteredDrop]:
-    """The drop in force for each crawl partition, by key.
+    """The current drop of each crawl partition, by key.
 
     Args:
-        retired: whether retired ones are among them.
+        retired: whether to include retired ones.
     """
     rows = read_rows(
         warehouse,
@@ -189,7 +189,7 @@ def list_drops(warehouse: Warehouse, *, retired: bool = False) -> list[Registere
 
 
 def registered_drop(warehouse: Warehouse, crawl_partition: str) -> RegisteredDrop:
-    """The drop of a crawl partition. Raises UsageError where none is registered under that key."""
+    """The drop of a crawl partition. Raises UsageError if none is registered under that key."""
     drops = {drop.crawl_partition: drop for drop in list_drops(warehouse)}
     if crawl_partition not in drops:
         raise UsageError(

@@ -1,9 +1,9 @@
 """Duplicate pictures: the same bytes, and nearly the same by perceptual hash, within a partition and across all others.
 
 Near pairs are found by bands (pigeonhole): two 64-bit hashes that differ in at most d bits agree in at least one of d + 1
-bands, so a join on bands finds every pair and no chance is involved. DuckDB does it, over the Parquet files, with a limit on
-its memory and the rest on disk. A partition's pairs are kept; groups are the connected components over all of them, named by
-their smallest sample_id: which partition came first does not matter.
+bands, so a join on bands finds every pair, and nothing is left to chance. DuckDB does it over the Parquet files, with a memory
+limit and the rest on disk. Each partition's pairs are kept; groups are the connected components over all of them, named by
+their smallest sample_id, so it does not matter which partition came first.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
 CODE_VERSION = stages.DUPLICATES.code_version
-#: What DuckDB may hold in memory; what is more goes to a temporary folder.
+#: What DuckDB may hold in memory; anything more goes to a temporary folder.
 MEMORY_LIMIT = "1GB"
 _BATCH_ROWS = 50_000
 
 
 @dataclass(frozen=True)
 class DuplicatesResult:
-    """What was found: groups, their members, members with the very bytes of another, and partitions looked at in this run."""
+    """What was found: groups, their members, members with exactly the same bytes as another, and partitions searched in this run."""
 
     groups: int
     members: int
@@ -46,7 +46,7 @@ class DuplicatesResult:
 
 
 def crawl_files(warehouse: Warehouse) -> dict[str, list[str]]:
-    """Data files of raw_crawl by crawl partition. They never change under a name: together they are a version of it."""
+    """Data files of raw_crawl by crawl partition. A data file never changes, so their names together identify a version of it."""
     found: dict[str, list[str]] = {}
     for file in files_of(warehouse.open(RAW_CRAWL), {}):
         found.setdefault(file.partition["crawl_partition"], []).append(file.path)
@@ -54,16 +54,16 @@ def crawl_files(warehouse: Warehouse) -> dict[str, list[str]]:
 
 
 def duplicates_inputs(warehouse: Warehouse, distance: int) -> dict[str, str]:
-    """Versions of all that the groups are made from."""
+    """Versions of everything that the groups are made from."""
     versions = {f"raw_crawl/{key}": _hash(files) for key, files in sorted(crawl_files(warehouse).items())}
     return {**versions, "distance": str(distance), "code": CODE_VERSION}
 
 
 def find_duplicates(warehouse: Warehouse, distance: int, *, properties: Mapping[str, str]) -> DuplicatesResult:
-    """Pairs for the partitions that changed since, then the groups over all: one commit a partition, and one for the groups.
+    """Pairs for the partitions that changed since, then the groups over all: one commit per partition, and one for the groups.
 
     Args:
-        distance: hashes that differ in at most so many of 64 bits are near.
+        distance: hashes that differ in at most this many of their 64 bits are near.
     """
     present = crawl_files(warehouse)
     pairs = warehouse.open(DUPLICATE_PAIRS)
@@ -86,7 +86,7 @@ def find_duplicates(warehouse: Warehouse, distance: int, *, properties: Mapping[
 def _pair_partition(
     warehouse: Warehouse, key: str, name: str | None, distance: int, properties: Mapping[str, str]
 ) -> None:
-    """Replaces the pairs of one partition; removes them where it is gone."""
+    """Replaces the pairs of one partition; removes them if the partition is gone."""
     partition = {"crawl_partition": key}
     expected = partition_files(warehouse.open(DUPLICATE_PAIRS), partition)
     files = [] if name is None else [_write_pairs(warehouse, partition, name, distance)]
@@ -113,7 +113,7 @@ def _write_pairs(warehouse: Warehouse, partition: Mapping[str, str], name: str, 
 
 
 def _write_groups(warehouse: Warehouse, distance: int) -> DataFile:
-    """Groups over all partitions, as one file that is named by all that it is made from."""
+    """Groups over all partitions, as one file that is named after everything it is made from."""
     name = f"groups-{_hash([json.dumps(duplicates_inputs(warehouse, distance), sort_keys=True)])}"
     if found := find_file(warehouse, DUPLICATES, {}, name):
         return found
@@ -145,9 +145,9 @@ def _write_groups(warehouse: Warehouse, distance: int) -> DataFile:
 
 
 def _label(connection: duckdb.DuckDBPyConnection) -> None:
-    """Connected components over hashes: each takes the smallest label around it, and that label's label, until none changes.
+    """Connected components over hashes: each takes its neighbours' smallest label, then that label's own label, until none changes.
 
-    Only hashes with a neighbour or with several samples are looked at: a crawl has few of them.
+    Only hashes with a neighbour or with several samples are considered: a crawl has few of them.
     """
     connection.execute(
         "CREATE TEMP TABLE labels AS SELECT phash, first AS label FROM nodes WHERE n > 1 OR phash IN (SELECT a FROM edges)"
@@ -157,7 +157,7 @@ def _label(connection: duckdb.DuckDBPyConnection) -> None:
             "CREATE OR REPLACE TEMP TABLE nearer AS SELECT l.phash, least(l.label, min(coalesce(o.label, l.label))) AS label "
             "FROM labels l LEFT JOIN edges e ON e.a = l.phash LEFT JOIN labels o ON o.phash = e.b GROUP BY l.phash, l.label"
         )
-        # A label is the first sample of some hash: what that hash is labelled by now is nearer still.
+        # A label is the first sample of some hash: that hash's own current label is closer still to the final one.
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE next AS SELECT n.phash, least(n.label, coalesce(j.label, n.label)) AS label "
             "FROM nearer n LEFT JOIN (nodes d JOIN nearer j USING (phash)) ON d.first = n.label"

@@ -1,6 +1,6 @@
-"""Erasing pictures and their texts where they lie: overwritten by zeros in place, so that no offset and no size changes.
+"""Erasing pictures and their texts where they are stored: overwritten with zeros, so that no offset and no size changes.
 
-A shard that is not ours to change, and a list of the drop that only names the picture, stay as they are and are told.
+A shard that is not ours to change, and a list in the drop that only names the picture, stay as they are and are reported.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ MayChange = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Place:
-    """Where an entry lies.
+    """Where an entry is stored.
 
     Attributes:
-        drop_uri, drop_format: of its drop, "" where none is registered.
+        drop_uri, drop_format: of its drop, "" if none is registered.
         source_uri: the drop's file that it was read from.
-        shard_uri: the tar with its picture, None where it had none; offset and length in it.
+        shard_uri: the tar with its picture, None if it had none; offset and length are within it.
     """
 
     image_sha256: str | None
@@ -49,11 +49,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Erased:
-    """What was done in one file.
+    """What was done to one file.
 
     Attributes:
-        state: removed; not_ours: it stays, as ``what`` says.
-        count: pictures or texts.
+        state: "removed", or "not_ours": it stays, for the reason in ``what``.
+        count: number of pictures or texts.
     """
 
     step: str
@@ -64,7 +64,7 @@ class Erased:
 
 
 def erase(places: Iterable[Place], may_change: MayChange) -> Iterator[Erased]:
-    """Erases the pictures in their tars, then what the drops have of them."""
+    """Erases the pictures in their tars, then whatever the drops hold of them."""
     wanted = list(places)
     with_picture = [place for place in wanted if place.shard_uri is not None]
     for uri, group in _by(with_picture, lambda place: str(place.shard_uri)):
@@ -90,7 +90,7 @@ def _guarded(step: str, uri: str, count: int, may_change: MayChange, work: Calla
 
 
 def _erase_in_tar(uri: str, places: Sequence[Place]) -> str:
-    """Zeros over the pictures whose bytes are still theirs, and over all other members of the same key."""
+    """Writes zeros over the pictures whose bytes are still the same, and over all other members with the same key."""
     ranges: set[Range] = set()
     other = 0
     with open_bytes(uri) as shard:
@@ -102,7 +102,7 @@ def _erase_in_tar(uri: str, places: Sequence[Place]) -> str:
                 other += 1
         if own := [place for place in places if place.source_uri == uri]:
             groups = members_by_key(list_members(shard)[0])
-            # A key whose picture is another one by now is another entry.
+            # A key that has a different picture by now is a different entry.
             for place in own:
                 members = groups.get(place.source_key, {}).values()
                 if any((m.offset, m.size) == (place.offset, place.length) for m in members):
@@ -135,7 +135,7 @@ def _of_keys(folder: str, keys: Collection[str]) -> list[str]:
 
 
 def _listed(drop_uri: str, source_uri: str, keys: Collection[str]) -> list[str]:
-    """Loose pictures that a table of the drop names for some keys; what leads out of the drop is not followed."""
+    """Loose pictures that a table of the drop names for some keys; a path that leads out of the drop is not followed."""
     wanted = set(keys)
     path = source_uri.removeprefix(drop_uri.rstrip("/") + "/")
     entries = format_named(PICTURE_FOLDER.name).read(drop_uri, path)

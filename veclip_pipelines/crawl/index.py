@@ -42,8 +42,8 @@ class Crawl:
 
     Attributes:
         shards: folder or URI for tars of our own.
-        policy: how pictures are fetched and what a partition must come to.
-        nsfw: name and version of the NSFW model, "" where pictures are not scored.
+        policy: how pictures are fetched, and the share of entries that a partition must keep.
+        nsfw: name and version of the NSFW model, "" if pictures are not scored.
     """
 
     warehouse: Warehouse
@@ -66,11 +66,11 @@ class Crawl:
         return format_named(self.drop.format).kind == "listed" and self.drop.format != PICTURE_FOLDER.name
 
     def new_tar(self, name: str) -> str:
-        """Where a task packs pictures. Each attempt has a tar of its own: a rival's rows never point into ours."""
+        """Where a task packs pictures. Each attempt has a tar of its own: rows of a rival attempt never point into ours."""
         return f"{self.own_shards()}/{name}.{uuid.uuid4().hex[:8]}.tar"
 
     def name_of(self, source: str, number: int | None = None) -> str:
-        """Names a shard's file by all that its rows are made from: a rerun finds it, a changed drop does not."""
+        """Names a shard's file after everything its rows are made from: a rerun finds it, a changed drop does not."""
         stem = source.rpartition("/")[2].partition(".")[0]
         safe = "".join(char if char.isalnum() else "_" for char in stem)[:40]
         size = "" if number is None else str(self.policy.entries_per_shard)
@@ -95,7 +95,7 @@ class _ShardDone:
 
 @dataclass(frozen=True)
 class IndexResult:
-    """What indexing did: shards read in this run, shards whose finished file was found, entries, and the commit's version."""
+    """What indexing did: shards read in this run, shards whose finished file was reused, entries, and the commit's version."""
 
     shards_read: int
     shards_found: int
@@ -105,13 +105,13 @@ class IndexResult:
 
 
 def index_drop(crawl: Crawl, runner: Runner, *, properties: Mapping[str, str]) -> IndexResult:
-    """Replaces a crawl partition by the rows of a drop, one task a shard and one commit.
+    """Replaces a crawl partition with the rows of a drop: one task per shard, and one commit.
 
-    A shard's file is named by all that it is made from: a rerun after a crash takes up finished shards, a rerun of an
-    unchanged drop changes nothing, and rows that a retry has made good stay as they are.
+    A shard's file is named after everything it is made from: a rerun after a crash reuses finished shards, a rerun of an
+    unchanged drop changes nothing, and rows that a retry has since recovered stay as they are.
 
     Raises:
-        VeclipError: fewer entries than the policy's share are kept; the causes are counted, and the table is as it was.
+        VeclipError: a smaller share of entries was kept than the policy asks for; the causes are counted, the table is unchanged.
         UsageError: a file of the drop does not fit its format.
     """
     warehouse, partition = crawl.warehouse, crawl.partition
@@ -133,7 +133,7 @@ def index_drop(crawl: Crawl, runner: Runner, *, properties: Mapping[str, str]) -
         for shard in done.values():
             warehouse.filesystem.delete_file(warehouse.path(RAW_CRAWL, shard.file.path))
         raise CommitConflictError(
-            f"raw_crawl, partition {crawl.crawl_partition}: something was taken down while it was read. The table is as it was; "
+            f"raw_crawl, partition {crawl.crawl_partition}: something was taken down while it was read. The table is unchanged; "
             "run it again."
         )
     commit = replace_partition(warehouse, RAW_CRAWL, partition, files, expected=expected, properties=properties)
@@ -145,10 +145,10 @@ def index_drop(crawl: Crawl, runner: Runner, *, properties: Mapping[str, str]) -
 
 
 def _tasks(crawl: Crawl, runner: Runner, held: set[str]) -> tuple[list[_ShardTask], int | None]:
-    """One task for each shard, and how many entries there are by a count that is not of the rows.
+    """One task for each shard, and the number of entries, counted independently of the rows.
 
     Args:
-        held: names of the shards that the table holds: their sources are not cut into lists again.
+        held: names of the shards already in the table: their sources are not cut into lists again.
     """
     drop = crawl.drop
     if format_named(drop.format).kind != "listed":
@@ -194,7 +194,7 @@ def index_shard(task: _ShardTask) -> _ShardDone:
         wanted = without_taken_down(read_list(task.entry_list), read_rules(crawl.warehouse))
         entries = with_pictures(wanted, crawl.drop.uri, crawl.policy.fetch)
     tar = None if format_.kind == "in_place" else crawl.new_tar(task.name)
-    # After the tar: a file of rows that is there has the pictures that it points to.
+    # After the tar, so that whenever a file of rows exists, the pictures it points to do too.
     rows = shard_rows(crawl, source_uri, entries, tar)
     file, ours = claim_file(crawl.warehouse, RAW_CRAWL, crawl.partition, task.name, rows)
     if tar is not None and not ours:
@@ -203,7 +203,7 @@ def index_shard(task: _ShardTask) -> _ShardDone:
 
 
 def shard_rows(crawl: Crawl, source_uri: str, entries: Iterator[Entry], tar: str | None) -> pa.Table:
-    """The rows of entries, whose pictures are packed into ``tar``, or lie in the source itself (None)."""
+    """The rows of entries whose pictures are packed into ``tar``, or are in the source itself (None)."""
     rules = read_rules(crawl.warehouse)
     if tar is None:
         maker = RowMaker(source_uri, source_uri, nsfw=bool(crawl.nsfw), rules=rules)
@@ -215,18 +215,18 @@ def shard_rows(crawl: Crawl, source_uri: str, entries: Iterator[Entry], tar: str
 
 
 def _takedowns(warehouse: Warehouse) -> int:
-    """Version of what was taken down."""
+    """Version of the record of takedowns."""
     table = warehouse.open(TAKEDOWNS)
     return -1 if table is None else table.version()
 
 
 def without_taken_down(entries: Iterable[Entry], rules: Rules) -> Iterator[Entry]:
-    """Entries of which one whose address was taken down is not fetched any more."""
+    """The entries, changed so that those whose address was taken down are not fetched again."""
     for entry in entries:
         out = rules.against_address(entry.url, entry.page_url)
         yield entry if out is None else replace(entry, fault=(TAKEN_DOWN, out))
 
 
 def _base(path: str) -> str:
-    """The shard that a data file is of: files that a retry or the marking of repeats wrote have more after a dot."""
+    """The shard that a data file belongs to: files written by a retry or by the marking of repeats have a suffix after a dot."""
     return path.rpartition("/")[2].partition(".")[0]

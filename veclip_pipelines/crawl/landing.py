@@ -1,6 +1,6 @@
-"""Landing places: folders or fsspec URLs whose subfolders are crawl drops that arrive by themselves.
+"""Landing places: folders or fsspec URLs in which crawl drops arrive as subfolders, without being registered by anyone.
 
-Pure: from what is there, what is known and what is in flight to what is to be done. Who looks and who does it is elsewhere.
+Pure: from what is there, what is known and what is in flight it works out what is to be done. Looking and acting are elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LandedDrop:
 
     Attributes:
         key: its name, which becomes the crawl partition's key.
-        waiting_for: why it is not taken yet, "" where it is complete and quiet.
+        waiting_for: why it is not ingested yet, "" if it is complete and no longer changing.
     """
 
     key: str
@@ -40,8 +40,8 @@ class LandingChanges:
 
     Attributes:
         register: drops that are new, or that grew or changed.
-        index: keys whose raw_crawl is not of the drop as it is now: those of ``register`` and what a crash left undone.
-        waiting: why a drop is not taken yet, by key. refused: why it never is as it stands.
+        index: keys whose raw_crawl was not made from the drop as it is now: those of ``register``, and those a crash left undone.
+        waiting: why a drop is not ingested yet, by key. refused: why it cannot be ingested at all unless it changes.
     """
 
     register: tuple[LandedDrop, ...]
@@ -51,10 +51,10 @@ class LandingChanges:
 
 
 def landed_drops(place: LandingPlace, now: float | None = None) -> list[LandedDrop]:
-    """Looks at a landing place.
+    """Lists the drops in a landing place.
 
     Raises:
-        UsageError: it is not there, or cannot be listed.
+        UsageError: it does not exist, or cannot be listed.
     """
     try:
         names = names_in(place.uri, folders_only=True)
@@ -70,7 +70,7 @@ def landed_drops(place: LandingPlace, now: float | None = None) -> list[LandedDr
 
 
 def waiting_for(listing: Listing, place: LandingPlace, now: float) -> str:
-    """Why a drop is not taken yet: it is not complete, or something in it has changed a moment ago."""
+    """Why a drop is not ingested yet: it is not complete, or something in it changed a moment ago."""
     if place.done_marker not in listing.markers:
         tars = listing.ending(".tar")
         missing = [tar for tar in tars if stats_path(tar) not in listing.paths]
@@ -91,10 +91,10 @@ def landing_changes(
     """What is to be done about the drops that landed.
 
     Args:
-        known: registered drops by key, retired ones too.
-        indexed: fingerprint of the drop that each partition's raw_crawl was made of.
-        in_flight: keys of partitions that a run is at work on: they are left alone until it has ended.
-        limit: drops that are taken at once; the others come with the next look.
+        known: registered drops by key, including retired ones.
+        indexed: fingerprint of the drop that each partition's raw_crawl was made from.
+        in_flight: keys of partitions that a run is working on: they are left alone until it has ended.
+        limit: number of drops ingested at once; the others follow at the next look.
     """
     register: list[LandedDrop] = []
     index: list[LandedDrop] = []
@@ -108,7 +108,7 @@ def landing_changes(
             continue
         taken.add(drop.key)
         if registered is not None and registered.state != "active":
-            continue  # rolled back or taken out of use: a person decides
+            continue  # rolled back or retired: a person decides
         new = registered is None or registered.fingerprint != drop.fingerprint
         if not new and indexed.get(drop.key) == drop.fingerprint:
             continue
@@ -117,7 +117,7 @@ def landing_changes(
         elif drop.key in in_flight:
             waiting[drop.key] = "a run is at work on its partition"
         elif len(index) >= limit:
-            waiting[drop.key] = "its turn comes with the next look"
+            waiting[drop.key] = "its turn comes at the next look"
         else:
             index.append(drop)
             if new:

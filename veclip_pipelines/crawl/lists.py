@@ -1,7 +1,7 @@
-"""Lists of entries: a drop's tables, JSON or archives cut into Parquet files of some thousand entries each.
+"""Lists of entries: a drop's tables, JSON or archives cut into Parquet files of a few thousand entries each.
 
-One object of 30 million pairs is taken in in flat memory, and then fetched by many workers. The lists are scratch: they are
-found again by a run that follows a crash, and removed when the partition is committed.
+A JSON object of 30 million pairs needs no more memory than a small one, and many workers can fetch it. The lists are scratch:
+a run after a crash finds them again, and they are removed when the partition is committed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ListTask:
     """One source of a drop, to be cut into lists.
 
     Attributes:
-        base: where its lists go; ``-000000.parquet`` and so on are added.
+        base: where its lists go; ``-000000.parquet`` and so on is appended.
     """
 
     drop_uri: str
@@ -53,7 +53,7 @@ class ListTask:
 
 @dataclass(frozen=True)
 class EntryList:
-    """One list: where it is, the source it was cut from, its number there, its entries."""
+    """One list: where it is, the source it was cut from, its number within that source, its number of entries."""
 
     uri: str
     source_uri: str
@@ -62,7 +62,7 @@ class EntryList:
 
 
 def listed_before(task: ListTask) -> list[EntryList] | None:
-    """What an earlier task cut the source into, by its record; the lists themselves may be gone since. None: nothing yet."""
+    """What an earlier task cut the source into, by its record; the lists themselves may be gone by now. None: not cut yet."""
     record = f"{task.base}.json"
     if not is_there(record):
         return None
@@ -73,7 +73,7 @@ def listed_before(task: ListTask) -> list[EntryList] | None:
 
 
 def list_source(task: ListTask) -> list[EntryList]:
-    """Cuts one source into lists, unless an earlier task has and they are there. Runs on a worker."""
+    """Cuts one source into lists, unless an earlier task did and they still exist. Runs on a worker."""
     found = listed_before(task)
     if found is not None and all(is_there(item.uri) for item in found):
         return found
@@ -81,7 +81,7 @@ def list_source(task: ListTask) -> list[EntryList]:
         _write(f"{task.base}-{number:06d}.parquet", part)
         for number, part in enumerate(_parts(_entries(task), task.entries_per_list))
     ]
-    # Last: what it names is there and whole.
+    # Written last, so that all it names exists and is whole.
     _put(f"{task.base}.json", json.dumps({"entries": counts}).encode())
     found = listed_before(task)
     assert found is not None
@@ -100,7 +100,7 @@ def _entries(task: ListTask) -> Iterator[Entry]:
 
 
 def _parts(entries: Iterator[Entry], size: int) -> Iterator[list[pa.RecordBatch]]:
-    """Batches of each list. Entries become Arrow as they come: the memory of a list is that of its texts alone."""
+    """Batches of each list. Entries are turned into Arrow as they are read, so a list takes no more memory than its texts."""
     batches: list[pa.RecordBatch] = []
     chunk: list[dict[str, object]] = []
     count = 0

@@ -1,4 +1,4 @@
-"""What a partition came to before it is committed: enough kept rows, no sample twice."""
+"""What a partition must satisfy before it is committed: enough kept rows, and no sample twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from veclip_pipelines.tables.data_files import DataFile, find_file, read_file, w
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: Reasons that another try may not meet again: what may have passed, and what crawl.yaml decides.
+#: Reasons that may not occur on another try: passing faults, and those that depend on crawl.yaml.
 TRANSIENT = (
     "timeout", "rate_limited", "server_error", "connection_error", "connection_reset", "dns_failure",
     "forbidden_address", "robots_disallowed", "opted_out", "too_many_bytes", "too_many_redirects",
@@ -25,11 +25,11 @@ _SHOWN = 8
 
 
 class TooFewKeptError(VeclipError):
-    """A partition of which too small a share of entries was kept."""
+    """Too small a share of a partition's entries was kept."""
 
 
 def check_success_share(warehouse: Warehouse, files: Sequence[DataFile], minimum: float) -> None:
-    """Raises TooFewKeptError where a smaller share of rows than ``minimum`` is kept, with the causes counted."""
+    """Raises TooFewKeptError, with the causes counted, if a smaller share of rows than ``minimum`` was kept."""
     rows = _columns(warehouse, files, ["outcome", "reason"])
     counts = _ask(rows, "SELECT coalesce(reason, ''), count(*) AS n FROM rows GROUP BY 1 ORDER BY n DESC, 1")
     total = sum(count for _, count in counts)
@@ -39,13 +39,13 @@ def check_success_share(warehouse: Warehouse, files: Sequence[DataFile], minimum
     causes = ", ".join(f"{reason} {count}" for reason, count in counts[:_SHOWN] if reason)
     raise TooFewKeptError(
         f"only {kept} of {total} entries could be kept, less than the share of {minimum:g} that crawl.yaml asks for "
-        f"(minimum_success_share). Causes: {causes}. The table is as it was. Run it again to try again what may have passed "
+        f"(minimum_success_share). Causes: {causes}. The table is unchanged. Run it again to retry failures that may have passed "
         "(time-outs, resets), or lower the share if the drop is what it is."
     )
 
 
 def remove_transient(warehouse: Warehouse, files: Sequence[DataFile]) -> None:
-    """Removes uncommitted files that hold a failure that another try may not meet: the next run reads them again."""
+    """Removes uncommitted files with failures that may not occur on another try, so that the next run tries these entries again."""
     for file in files:
         reasons = set(_columns(warehouse, [file], ["reason"])["reason"].unique().to_pylist())
         if reasons & set(TRANSIENT):
@@ -75,7 +75,7 @@ def _ask(rows: pa.Table, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _columns(warehouse: Warehouse, files: Sequence[DataFile], names: Sequence[str]) -> pa.Table:
-    """Some columns of data files, with the number of the file and of the row in it."""
+    """Some columns of data files, with the file's number and the row's number within it."""
     tables = []
     for number, file in enumerate(files):
         table = read_file(warehouse, RAW_CRAWL, file, names)

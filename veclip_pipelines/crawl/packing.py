@@ -1,4 +1,4 @@
-"""Tars of our own, for pictures that have none: loose files and fetched ones. A tar stands under its name only when whole."""
+"""Tars of our own, for pictures that come without one: loose files and fetched ones. A tar gets its name only when it is whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENDINGS = {
 
 
 class TarPacker:
-    """Writes pictures into one tar; the same picture stands in it once. Members are named by their SHA-256."""
+    """Writes pictures into one tar, each picture only once. Members are named after their SHA-256."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -42,10 +42,10 @@ class TarPacker:
 
 @contextmanager
 def pack_tar(uri: str) -> Iterator[TarPacker]:
-    """A packer for the tar at ``uri``. The tar appears when the block ends well, and not where nothing was packed.
+    """A packer for the tar at ``uri``. The tar appears when the block ends without an error, and only if something was packed.
 
     Raises:
-        VeclipError: the place cannot be written; nothing is left behind.
+        VeclipError: the place cannot be written to; nothing is left behind.
     """
     try:
         with whole_file(uri) as scratch:

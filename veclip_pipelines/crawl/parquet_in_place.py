@@ -1,6 +1,6 @@
-"""Rows of a stranger's Parquet file made blank, at the same size: what is spared is filled up before the footer.
+"""Blanks rows of a stranger's Parquet file without changing its size: the space saved is padded before the footer.
 
-Offsets in a Parquet file count from its beginning and its footer is found from its end, so bytes between the two harm nobody.
+Offsets in a Parquet file count from its beginning and its footer is found from its end, so bytes in between do no harm.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.storage import read_bytes, replace_content
 
-#: What stands in a column of states for a row that was taken down.
+#: The value in a column of states for a row that was taken down.
 STATUS = "taken_down"
 _CODECS = (("zstd", 19), ("brotli", 11), ("gzip", 9))
 
@@ -25,7 +25,7 @@ def blank_rows(uri: str, key: str, keys: Collection[str]) -> str:
     """Sets all but the key of some rows to null, and a column ``status`` to taken_down; says what was done.
 
     Raises:
-        UsageError: the file is no Parquet, or a column of it cannot be null.
+        UsageError: the file is not Parquet, or one of its columns cannot be null.
     """
     before = read_bytes(uri)
     try:
@@ -62,7 +62,7 @@ def _written(table: pa.Table, codec: str, level: int, rows: int) -> bytes:
 
 
 def padded(data: bytes, size: int) -> bytes:
-    """The Parquet file ``data`` with zeros before its footer, so that it has ``size`` bytes; as it is where it is larger."""
+    """The Parquet file ``data`` padded to ``size`` bytes with zeros before its footer; unchanged if it is larger."""
     (footer,) = struct.unpack("<I", data[-8:-4])
     at = len(data) - 8 - footer
     return data[:at] + bytes(max(0, size - len(data))) + data[at:]

@@ -1,4 +1,4 @@
-"""How a crawl is taken in: ``VECLIP_HOME/crawl.yaml``, all of it with defaults."""
+"""How a crawl is ingested: ``VECLIP_HOME/crawl.yaml``, in which everything has a default."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.errors import UsageError
 
-#: X-Robots-Tag and meta robots directives that say no to what this platform does with a picture.
+#: X-Robots-Tag and meta robots directives that forbid what this platform does with a picture.
 OPT_OUTS = ("noai", "noimageai", "noindex", "noimageindex", "noml", "none")
 
 
@@ -27,13 +27,13 @@ class FetchPolicy(_Section):
         deadline_seconds: hard limit for one picture, redirects and retries included.
         connect_seconds: limit for one connection.
         max_bytes: a larger body is cut off and rejected.
-        attempts: tries where another try can help (time-out, reset, 429, 5xx).
+        attempts: number of tries if another try can help (time-out, reset, 429, 5xx).
         retry_after_cap_seconds: a longer Retry-After than this is not waited for.
-        max_redirects: hops followed, each looked at like the first.
+        max_redirects: hops followed, each checked like the first.
         user_agent: what we call ourselves; robots directives for this name, and for all, are followed.
-        robots_txt: ask each host's robots.txt once.
+        robots_txt: whether to fetch each host's robots.txt (once) and follow it.
         opt_outs: directives that are honoured, and whether TDM-Reservation is.
-        allow_addresses: networks that may be reached although they are not public (a test's own server).
+        allow_addresses: networks that may be reached even though they are not public (a test's own server).
     """
 
     concurrency: int = Field(default=128, ge=1, le=4096)
@@ -60,12 +60,12 @@ class FetchPolicy(_Section):
 
 
 class LandingPlace(_Section):
-    """A folder or fsspec URL whose subfolders are crawl drops that arrive by themselves.
+    """A folder or fsspec URL whose subfolders are crawl drops, registered and indexed automatically.
 
     Attributes:
-        done_marker: a file that says that a drop is complete. A drop without one is complete when img2dataset's stats
+        done_marker: a file that marks a drop as complete. A drop without one is complete when img2dataset's stats
             are there for all of its shards.
-        quiet_seconds: a drop is taken only when nothing in it has changed for so long.
+        quiet_seconds: a drop is ingested only when nothing in it has changed for this long.
     """
 
     uri: str
@@ -77,13 +77,13 @@ class CrawlPolicy(_Section):
     """All of crawl.yaml.
 
     Attributes:
-        minimum_success_share: a partition of which a smaller share of entries is kept fails, with its causes counted.
+        minimum_success_share: a partition that keeps a smaller share of its entries fails, with the causes counted.
         entries_per_shard: entries that are fetched or packed into one tar.
         nsfw: score each picture with Yahoo's open NSFW model (extra ``nsfw``).
-        not_ours: folders or URLs of shards and drops that a takedown must not change; it says so instead. What is read over
-            HTTP never is.
-        opt_outs_are_takedowns: an opt-out that is found when a picture is fetched anew takes down what earlier crawls have of it.
-        near_duplicate_distance: pictures whose perceptual hashes differ in at most so many of 64 bits are near duplicates.
+        not_ours: folders or URLs of shards and drops that a takedown must not change; it says so instead. It never changes what
+            is read over HTTP.
+        opt_outs_are_takedowns: an opt-out that is found when a picture is fetched again takes down what earlier crawls have of it.
+        near_duplicate_distance: pictures whose perceptual hashes differ in at most this many of their 64 bits are near duplicates.
     """
 
     minimum_success_share: float = Field(default=0.1, ge=0.0, le=1.0)
@@ -106,7 +106,7 @@ def crawl_policy(settings: Settings) -> CrawlPolicy:
     """The user's crawl.yaml, or the defaults.
 
     Raises:
-        UsageError: the file does not fit the schema; each fault is named.
+        UsageError: the file does not fit the schema; the message names each fault.
     """
     path = settings.crawl_file
     if not path.is_file():

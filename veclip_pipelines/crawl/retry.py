@@ -1,4 +1,4 @@
-"""Trying again the rows that were rejected for a reason that may have passed, and only those: one commit for all of them."""
+"""Retrying only those rows that were rejected for a reason that may have passed: one commit for all of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _RetryDone:
 
 @dataclass(frozen=True)
 class RetryResult:
-    """Rows tried again, rows of them that are kept now, and the commit's version."""
+    """Number of rows tried again, how many of them are kept now, and the commit's version."""
 
     tried: int
     kept: int
@@ -59,7 +59,7 @@ def retry_rejects(
     """Reads or fetches again the rows of a partition that were rejected for one of these reasons.
 
     Raises:
-        UsageError: a reason that no other try can change (repeat), or a partition that has no such rows.
+        UsageError: a reason that another try cannot change (repeat), or a partition that has no such rows.
     """
     if "repeat" in reasons:
         raise UsageError("a repeat is the same sample a second time: there is nothing to try again")
@@ -79,7 +79,7 @@ def retry_rejects(
     if not tasks:
         raise UsageError(
             f"crawl partition {crawl.crawl_partition!r} has no row that was rejected for {', '.join(reasons)}. "
-            "veclip crawl rejects shows which reasons there are."
+            "veclip crawl rejects lists the reasons that occur."
         )
     done = {item.before: item for item in runner.run(retry_shard, tasks, label="raw_crawl-retry")}
     before = sum(_kept(crawl, file) for file in files)
@@ -102,7 +102,7 @@ def retry_shard(task: _RetryTask) -> _RetryDone:
     if found := find_file(crawl.warehouse, RAW_CRAWL, crawl.partition, name):
         return _RetryDone(file.path, found, tried)
     again = rows.filter(marked)
-    (source_uri,) = again["source_uri"].unique().to_pylist()  # a file of rows is of one source
+    (source_uri,) = again["source_uri"].unique().to_pylist()  # a file of rows comes from one source
     tar = None if format_named(crawl.drop.format).kind == "in_place" else crawl.new_tar(name)
     tried_rows = shard_rows(crawl, source_uri, _entries(crawl, source_uri, again.to_pylist()), tar)
     merged = pa.concat_tables([rows.filter(pc.invert(marked)), tried_rows])
@@ -113,7 +113,7 @@ def retry_shard(task: _RetryTask) -> _RetryDone:
 
 
 def _entries(crawl: Crawl, source_uri: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
-    """The rows' entries with their pictures: fetched by what the rows say, or read from the drop again."""
+    """The rows' entries with their pictures: fetched from the URLs in the rows, or read from the drop again."""
     if crawl.fetches:
         listed = without_taken_down((_entry(row) for row in rows), read_rules(crawl.warehouse))
         return with_pictures(listed, crawl.drop.uri, crawl.policy.fetch)
@@ -124,7 +124,7 @@ def _entries(crawl: Crawl, source_uri: str, rows: Sequence[Mapping[str, Any]]) -
 
 
 def _read_again(crawl: Crawl, source_uri: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
-    """The entries of these rows, read from the drop; one that it no longer has stays a reject, and says so."""
+    """The entries of these rows, read from the drop; one that the drop no longer has stays a reject that says so."""
     missing = {str(row["source_key"]): row for row in rows}
     path = source_uri.removeprefix(crawl.drop.uri.rstrip("/") + "/")
     for entry in format_named(crawl.drop.format).read(crawl.drop.uri, path):
@@ -135,7 +135,7 @@ def _read_again(crawl: Crawl, source_uri: str, rows: Sequence[Mapping[str, Any]]
 
 
 def _entry(row: Mapping[str, Any], fault: tuple[str, str] | None = None) -> Entry:
-    """A row's entry, as it was listed: its picture is to be fetched."""
+    """A row's entry as it was listed, its picture still to be fetched."""
     return Entry(
         source_key=row["source_key"],
         url=row["url"],

@@ -27,8 +27,8 @@ _CHUNK = 1_000
 def sample_id_of(url: str | None, source_key: str, alt_text_raw: str, image_sha256: str | None) -> str:
     """32 hex of SHA-256 over URL (or source key), raw AltText and image_sha256.
 
-    Stable over re-ingest and over partitions. Each part is preceded by its length, so that no two triples collide by
-    where one part ends and the next begins.
+    The same on re-ingest and in every partition. Each part is preceded by its length, so that two triples cannot collide
+    just because their parts are divided differently.
     """
     digest = hashlib.sha256()
     for part in (url or source_key, alt_text_raw, image_sha256 or ""):
@@ -39,19 +39,19 @@ def sample_id_of(url: str | None, source_key: str, alt_text_raw: str, image_sha2
 
 
 def host_of(url: str | None) -> str | None:
-    """The host of a URL in small letters, without user and port; None where there is none."""
+    """The host of a URL in lower case, without user and port; None if there is none."""
     try:
         return storable(urlsplit(url or "").hostname)
-    except ValueError:  # brackets that hold no address
+    except ValueError:  # brackets without a valid address
         return None
 
 
-#: What stays of an entry that was taken down: ids, and the place that is to be erased.
+#: What remains of an entry that was taken down: ids, and the place that is to be erased.
 STAYS = ("sample_id", "image_sha256", "source_key", "source_uri", "shard_uri", "image_offset", "image_length")
 
 
 def taken_down_row(row: Mapping[str, object], takedown_id: str) -> dict[str, object]:
-    """The row of an entry that was taken down: that there was one, and where; no address, no text, nothing of its looks."""
+    """The row of an entry that was taken down: that it existed, and where; no address, no text, nothing about its looks."""
     return {
         **{name: row.get(name) for name in STAYS},
         "flags": [],
@@ -61,7 +61,7 @@ def taken_down_row(row: Mapping[str, object], takedown_id: str) -> dict[str, obj
     }
 
 
-class _TakenDown(Exception):  # noqa: N818 - no error: what was asked for
+class _TakenDown(Exception):  # noqa: N818 - not an error: what was asked for
     """A picture that a takedown keeps out; its argument is the takedown."""
 
 
@@ -72,9 +72,9 @@ class RowMaker:
     Attributes:
         source_uri: the drop's file that the entries come from.
         shard_uri: the tar that holds, or will hold, the pictures.
-        packer: where pictures go that are in no tar yet; None where rows point into the drop's own.
+        packer: takes pictures that are not in a tar yet; None if rows point into the drop's own.
         nsfw: whether pictures are scored.
-        rules: what was taken down: an entry that they keep out becomes a row that says no more than that, and is not packed.
+        rules: what was taken down: an entry that they keep out becomes a row that says only that, and is not packed.
     """
 
     source_uri: str
@@ -129,7 +129,7 @@ class RowMaker:
         return row
 
     def _look(self, entry: Entry, data: bytes, sha256: str, row: dict[str, object]) -> tuple[str, str] | None:
-        """Verifies the picture and fills in what is known of it; returns the fault of one that cannot be used.
+        """Verifies the picture and fills in what is known about it; returns the fault of a picture that cannot be used.
 
         Raises:
             _TakenDown: the rules keep this picture out.
@@ -161,7 +161,7 @@ class RowMaker:
 
 
 def rows_table(rows: Iterable[dict[str, object]]) -> pa.Table:
-    """Rows as an Arrow table, converted some at a time: dictionaries of a whole shard would take ten times the memory.
+    """Rows as an Arrow table, converted a few at a time: dictionaries of a whole shard would take ten times the memory.
 
     Raises:
         CancelledTaskError: the run that wanted them was cancelled.

@@ -1,4 +1,4 @@
-"""What must not come in again: the requests of all takedowns, and the pictures that they took out."""
+"""What must not be ingested again: the requests of all takedowns, and the pictures that they removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from veclip_pipelines.tables.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class Rules:
-    """For each URL, host and SHA-256 that is out, its takedown; and perceptual hashes with the distance that counts as near."""
+    """The takedown of each URL, host and SHA-256 that is kept out; and perceptual hashes with the distance that counts as near."""
 
     urls: Mapping[str, str] = field(default_factory=dict)
     domains: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Rules:
         return None
 
     def against_picture(self, image_sha256: str | None, phash: str | None) -> str | None:
-        """The takedown that keeps a picture out, by its bytes or by its looks, or None."""
+        """The takedown that keeps a picture out, by its bytes or by its perceptual hash, or None."""
         if image_sha256 in self.pictures:
             return self.pictures[str(image_sha256)]
         if phash is not None and self.near:
@@ -42,17 +42,17 @@ class Rules:
 
 
 def domains_of(url: str) -> list[str]:
-    """The URL's host in small letters, and each domain that it is in."""
+    """The URL's host in lower case, and each domain that it belongs to."""
     try:
         host = urlsplit(url).hostname or ""
-    except ValueError:  # brackets that hold no address
+    except ValueError:  # brackets without a valid address
         return []
     parts = host.split(".")
     return [".".join(parts[at:]) for at in range(len(parts)) if host]
 
 
 def read_rules(warehouse: Warehouse) -> Rules:
-    """The rules in force; of several takedowns of the same thing the first counts."""
+    """The rules in force; if several takedowns ask for the same thing, the first one counts."""
     found: dict[str, dict[str, str]] = {"url": {}, "domain": {}, "sha256": {}}
     near = []
     rows = read_rows(warehouse, "SELECT * FROM takedowns ORDER BY requested_at, kind, value", tables=["takedowns"])

@@ -1,4 +1,4 @@
-"""A materialisation of a crawl partition: its drop is taken in, or its rejects are tried again, or it stays as it is pinned."""
+"""A materialisation of a crawl partition: its drop is ingested, or its rejects are tried again, or it stays as pinned."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class TakenIn:
-    """What a materialisation came to.
+    """The result of a materialisation.
 
     Attributes:
-        entries: those of the drop, as it was taken in last.
-        changed: whether the partition's rows are others now.
-        figures: what else there is to say of it, by name.
+        entries: number of entries in the drop when it was last ingested.
+        changed: whether the partition's rows are different now.
+        figures: further figures, by name.
     """
 
     entries: int
@@ -32,10 +32,10 @@ class TakenIn:
 
 
 def take_in(crawl: Crawl, retry_reasons: Sequence[str], runner: Runner, *, properties: Mapping[str, str]) -> TakenIn:
-    """Indexes a drop; where there are reasons, tries again only the rows that were rejected for one of them.
+    """Indexes a drop; if reasons are given, only tries again the rows that were rejected for one of them.
 
     Raises:
-        UsageError: no row was rejected for one of the reasons, or no other try can change it.
+        UsageError: no row was rejected for one of the reasons, or another try cannot change the reason.
     """
     if retry_reasons:
         entries = _entries_before(crawl.warehouse, crawl.crawl_partition)
@@ -47,7 +47,7 @@ def take_in(crawl: Crawl, retry_reasons: Sequence[str], runner: Runner, *, prope
 
 
 def stay_pinned(warehouse: Warehouse, crawl_partition: str) -> TakenIn:
-    """Of a partition that was rolled back: its folder may hold something else by now, which a materialisation must not take in."""
+    """For a partition that was rolled back: its folder may hold something else by now, which a materialisation must not ingest."""
     return TakenIn(_entries_before(warehouse, crawl_partition), False, {"pinned": True})
 
 

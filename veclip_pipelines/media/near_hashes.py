@@ -1,5 +1,5 @@
 """Near perceptual hashes by bands: two 64-bit hashes that differ in at most d bits agree in at least one of d + 1 bands
-(pigeonhole), so a join on bands finds every near pair, and no chance is involved.
+(pigeonhole), so a join on bands finds every near pair, and nothing is left to chance.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _BITS = 64
 
 
 def banded(table: str, distance: int) -> str:
-    """A query that gives each ``hash`` (UBIGINT) of a table once a band, with the band's bits."""
+    """A query that returns each ``hash`` (UBIGINT) of a table once per band, with the band's bits."""
     count = distance + 1
     edges = [_BITS * number // count for number in range(count + 1)]
     bands = ", ".join(

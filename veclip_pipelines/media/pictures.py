@@ -1,6 +1,6 @@
-"""Pictures of strangers: what they are, whether they are whole, and their pixels.
+"""Strangers' pictures: what they are, whether they are whole, and their pixels.
 
-A stranger's file is only ever given to the decoders named here, its size is looked at before its pixels are decoded,
+A stranger's file is only ever given to the decoders named here, its size is checked before its pixels are decoded,
 and whatever a decoder raises becomes a reason code: one bad picture never ends a run.
 """
 
@@ -14,15 +14,15 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-#: A picture of more pixels is rejected unread: 8 bytes a pixel would be 0.7 GB.
+#: A picture with more pixels is rejected without decoding: 8 bytes per pixel would be 0.7 GB.
 MAX_PIXELS = 89_478_485
-#: The decoders a stranger's bytes may reach. No vector formats, no PostScript, no plug-ins that start programs.
+#: The decoders that a stranger's bytes may reach. No vector formats, no PostScript, no plug-ins that start programs.
 DECODERS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "MPO")
-#: Side to which a JPEG may be scaled down while it is decoded to be verified; every byte is read all the same.
+#: Side to which a JPEG may be scaled down when it is decoded for verification; every byte is still read.
 _VERIFY_SIDE = 64
 #: EXIF tag of the orientation, and its values that turn a picture on its side.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-#: Colours of a JPEG that the quick look is for, and where the markers of what it is not for stand: before the pixels.
+#: JPEG colour spaces that the fast path handles; the markers of what it does not handle come before the pixels.
 _PLAIN, _HEADERS = ("YCbCr", "Gray", "RGB"), 64 * 1024
 _DCT_SIDE, _HASH_SIDE = 32, 8
 #: The lowest rows of the type-II cosine transform, unscaled as scipy.fftpack has it: (8, 32).
@@ -31,7 +31,7 @@ _DCT_TURNED = np.ascontiguousarray(_DCT.T)
 
 
 class PictureError(Exception):
-    """The bytes are no picture that can be used. ``reason`` is a reason code, ``detail`` says more."""
+    """The bytes are not a usable picture. ``reason`` is a reason code, ``detail`` says more."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -41,7 +41,7 @@ class PictureError(Exception):
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What is known of a picture from its bytes; width and height in pixels with the orientation applied."""
+    """What a picture's bytes tell about it; width and height in pixels with the orientation applied."""
 
     media_type: str
     width: int
@@ -70,9 +70,9 @@ def examine(data: bytes) -> PictureFacts:
 def quick_look(data: bytes, side: int, max_pixels: int) -> tuple[int, int, np.ndarray] | None:
     """Width, height and the gray pixels of a JPEG, scaled down as far as both sides stay at least ``side``: uint8 (height, width).
 
-    Every byte is decoded by libjpeg-turbo itself: nearly all of a crawl is plain JPEG, and Pillow takes twice as long for the same.
-    None where the bytes are no plain JPEG without a fault (CMYK, several pictures in one, an orientation, damage of any kind):
-    that is left to Pillow, which alone decides what is rejected.
+    Every byte is decoded by libjpeg-turbo directly: nearly all of a crawl is plain JPEG, and Pillow takes twice as long to do the same.
+    None if the bytes are anything but a plain, faultless JPEG (CMYK, several pictures in one, an orientation, damage of any kind):
+    those are left to Pillow, which alone decides what is rejected.
     """
     size = plain_jpeg_size(data, max_pixels)
     if size is None:
@@ -87,7 +87,7 @@ def quick_look(data: bytes, side: int, max_pixels: int) -> tuple[int, int, np.nd
 
 
 def plain_jpeg_size(data: bytes, max_pixels: int) -> tuple[int, int] | None:
-    """Width and height of a plain JPEG by its headers; None for all else."""
+    """Width and height of a plain JPEG from its headers; None for anything else."""
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     head = data[:_HEADERS]
@@ -101,9 +101,9 @@ def plain_jpeg_size(data: bytes, max_pixels: int) -> tuple[int, int] | None:
 
 
 def perceptual_hash(image: Image.Image) -> str:
-    """64-bit DCT hash as 16 hex: bit for bit imagehash.phash (tested against it), at a tenth of its time.
+    """64-bit DCT hash as 16 hex digits: bit for bit imagehash.phash (tested against it), in a tenth of the time.
 
-    Indexing asks it of every picture of a crawl, and imagehash builds its cosine transform anew each time.
+    Indexing computes it for every picture of a crawl, and imagehash rebuilds its cosine transform each time.
     """
     return _hash_of(np.asarray(image.convert("L").resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.LANCZOS)))
 
@@ -125,10 +125,10 @@ def decode(data: bytes, max_side: int | None = None) -> Image.Image:
     """The picture as RGB: first frame, orientation applied, transparency on white.
 
     Args:
-        max_side: scales down so that the longer side has at most so many pixels.
+        max_side: scales down so that the longer side has at most this many pixels.
 
     Raises:
-        PictureError: as :func:`examine`.
+        PictureError: as for :func:`examine`.
     """
     pixels = _pixels(_open(data), draft=max_side)
     if max_side is not None:
@@ -169,7 +169,7 @@ def _pixels(image: Image.Image, draft: int | None) -> Image.Image:
                 image = image.convert("I").point(lambda value: value / 257).convert("L")
             return image.convert("RGB")
     except Exception as error:
-        # Decoders raise OSError, SyntaxError, struct.error, ValueError and more on the same kind of damage.
+        # Decoders raise OSError, SyntaxError, struct.error, ValueError and more for the same kind of damage.
         raise PictureError("truncated_picture", f"{type(error).__name__}: {error}"[:200]) from error
 
 

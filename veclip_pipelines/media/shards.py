@@ -1,4 +1,4 @@
-"""Pictures stay in their shards: a row holds where its picture begins and how long it is."""
+"""Pictures stay in their shards: a row records where its picture begins and how long it is."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class ByteRange:
 
 
 class ShardBytes(Protocol):
-    """A shard that is read by place."""
+    """A shard that is read by offset and length."""
 
     size: int
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """The bytes of a range; fewer where the shard ends before."""
+        """The bytes of a range; fewer if the shard ends before it."""
         ...
 
 
 class _Local:
-    """A shard in a local file: one system call a range, no place of the file's own, and no mapping that counts as memory."""
+    """A shard in a local file: one system call per range, no shared file position, and no mapping that counts as memory."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -45,7 +45,7 @@ class _Local:
 
 
 class _Seeking:
-    """A shard on a store that fsspec knows."""
+    """A shard on a store that fsspec supports."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -58,7 +58,7 @@ class _Seeking:
 
 @contextmanager
 def open_bytes(uri: str) -> Iterator[ShardBytes]:
-    """Opens a shard to be read by place."""
+    """Opens a shard to be read by offset and length."""
     if is_url(uri):
         with open_file(uri) as file:
             yield _Seeking(file)
@@ -68,7 +68,7 @@ def open_bytes(uri: str) -> Iterator[ShardBytes]:
 
 
 def read_ranges(ranges: Iterable[ByteRange]) -> Iterator[bytes]:
-    """The bytes of each range, in the order given; ranges in shard order open each shard once."""
+    """The bytes of each range, in the order given; if ranges are sorted by shard, each shard is opened once."""
     for uri, group in groupby(ranges, key=lambda item: item.shard_uri):
         with open_file(uri) as shard:
             for item in group:
@@ -77,7 +77,7 @@ def read_ranges(ranges: Iterable[ByteRange]) -> Iterator[bytes]:
 
 
 def read_range(item: ByteRange) -> bytes:
-    """One picture's bytes; the shards that a thread read last stay open.
+    """One picture's bytes; the shards that a thread has read most recently stay open.
 
     Raises:
         OSError: the shard is gone or shorter than it was.
@@ -108,7 +108,7 @@ _per_thread = threading.local()
 
 
 def _shards() -> dict[str, _OpenShard]:
-    """The shards that this thread has open, the oldest first."""
+    """The shards that this thread has open, oldest first."""
     if not hasattr(_per_thread, "shards"):
         _per_thread.shards = {}
     found: dict[str, _OpenShard] = _per_thread.shards

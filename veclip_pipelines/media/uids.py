@@ -1,4 +1,4 @@
-"""Lists of uids in DataComp's format: sorted pairs of 64-bit halves, as DFN's and DataComp's own subsets come."""
+"""Lists of uids in DataComp's format: sorted pairs of 64-bit halves, the form of DFN's and DataComp's own subsets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DTYPE = np.dtype("u8,u8")
 
 
 def read_uids(path: Path) -> pa.Table:
-    """The list as a table of columns hi and lo, mapped and not copied.
+    """The list as a table with columns hi and lo, memory-mapped and not copied.
 
     Raises:
-        UsageError: the file is not there or is no such list.
+        UsageError: the file does not exist or is not such a list.
     """
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -31,7 +31,7 @@ def read_uids(path: Path) -> pa.Table:
 
 
 def write_uids(path: Path, uids: Iterable[str]) -> int:
-    """Writes uids, 32 hex each, sorted, each once; says how many."""
+    """Writes uids of 32 hex digits each, sorted and without repeats; returns their number."""
     halves = sorted({(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids})
     with whole_file(path) as scratch, scratch.open("wb") as file:
         np.save(file, np.array(halves, dtype=_DTYPE))
@@ -39,7 +39,7 @@ def write_uids(path: Path, uids: Iterable[str]) -> int:
 
 
 def uids_version(path: Path) -> str:
-    """SHA-256 of a list. Raises UsageError where it cannot be read."""
+    """SHA-256 of a list. Raises UsageError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What there is to do before a run is launched: the inputs a partition has now, which partitions are stale, what a run would cost.
+"""What is worked out before a run is launched: a partition's present inputs, which partitions are stale, what a run would cost.
 
-Here: questions to the provenance and the present files that end in a plan. Not here: launching it (assets/orchestration).
+Here: making a plan from the provenance and the present files. Not here: launching it (assets/orchestration).
 """

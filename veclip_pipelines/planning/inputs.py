@@ -47,7 +47,7 @@ def _engine(settings: Settings, profile: str, purpose: Purpose) -> EngineSpec:
 
 
 def raw_crawl_inputs(settings: Settings, drop: RegisteredDrop) -> dict[str, str]:
-    """The drop as it is now, or, if it is pinned, as it was: later changes to its folder are not taken in."""
+    """The drop as it is now or, if it is pinned, as it was: later changes to its folder are ignored."""
     fingerprint = drop.fingerprint if drop.state == "pinned" else drop_fingerprint(drop.uri)
     return _crawl_inputs(crawl_policy(settings), fingerprint)
 

@@ -174,5 +174,5 @@ def _check_files(warehouse: Warehouse, earlier: Provenance) -> None:
     ]
     if gone or not earlier.files:
         raise UsageError(
-            f"table {spec.name}: the files that run {earlier.run_id} made are not kept any more ({len(gone)} were vacuumed)"
+            f"table {spec.name}: the files that run {earlier.run_id} made no longer exist ({len(gone)} were vacuumed)"
         )

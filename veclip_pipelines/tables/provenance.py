@@ -19,7 +19,7 @@ from veclip_pipelines.tables.data_files import DataFile
 from veclip_pipelines.tables.query import Asker, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
-#: The code version of a row that records no materialisation, but that a partition was retired.
+#: The code version of a row that records not a materialisation but the retirement of a partition.
 RETIRED = "retired"
 _ENGINE = "json_extract_string(inputs, '$.engine')"
 _COLUMNS = (
@@ -59,7 +59,7 @@ class Provenance:
 
     @property
     def engine(self) -> str | None:
-        """The engine_id of captions; "" of a partition that was retired; None for all else."""
+        """The engine_id of captions; "" for a partition that was retired; None for anything else."""
         return self.inputs.get("engine")
 
     @property

@@ -1,4 +1,4 @@
-"""Each check on tables that it must pass and on tables that it must not."""
+"""Each check, on tables that must pass it and on tables that must not."""
 
 from __future__ import annotations
 

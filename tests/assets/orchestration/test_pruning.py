@@ -1,4 +1,4 @@
-"""Of Dagster's runs those go that nothing hangs on, written down first; a prune that was killed is finished by the next."""
+"""Dagster's runs that nothing depends on are recorded, then deleted; the next prune finishes one that was killed."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A content that no materialisation made is told so that Dagster's marks stay right."""
+"""A content that no materialisation made is reported so that Dagster's stale marks stay right."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Runs whose process was killed are ended; those of living processes and of other machines are left alone."""
+"""Runs whose process was killed are marked as failed; those of live processes and of other machines are left alone."""
 
 from __future__ import annotations
 

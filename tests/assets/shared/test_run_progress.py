@@ -1,4 +1,4 @@
-"""A step's reports reach the run's log and the asset while the step runs, and not one for each batch."""
+"""A step's reports reach the run's log and the asset while the step runs, but fewer than one per batch."""
 
 import dagster as dg
 import pytest

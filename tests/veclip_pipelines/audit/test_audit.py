@@ -1,4 +1,4 @@
-"""An audit of a sound warehouse finds nothing, and each fault is found by the check that is for it."""
+"""An audit of a sound warehouse finds nothing, and each fault is found by the check meant for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guard rates and their band: what is usual passes, what is not does not, and too little to tell says so."""
+"""Guard rates and their band: usual rates pass, unusual ones fail, and too little data is reported as such."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards: each on text that it must catch, and on text that it must not."""
+"""Guards: each on texts that it must catch, and on texts that it must let through."""
 
 from __future__ import annotations
 

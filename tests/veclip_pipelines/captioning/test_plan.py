@@ -1,4 +1,4 @@
-"""A plan: exactly cut batches, names that are a function of the rows and the salt, and rows as they were."""
+"""A plan: batches of exact size, names that are a function of the rows and the salt, and unchanged rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relatedness by embeddings: a real BERT architecture with small random weights; what is measured is the plumbing, not its sense."""
+"""Relatedness by embeddings: a real BERT architecture with small random weights; this tests the plumbing, not the quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a step is: rows, rates and time left, and what an earlier run had done does not count into the rate."""
+"""How far a step has got: rows, rates and time left; what an earlier run did does not count towards the rate."""
 
 from __future__ import annotations
 

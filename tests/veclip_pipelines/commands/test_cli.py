@@ -48,9 +48,9 @@ def test_help_is_quick_and_lists_the_commands(settings: Settings) -> None:
 
 
 def test_wrong_folders(settings: Settings, tmp_path: Path) -> None:
-    wrong_use("crawl", "add", str(tmp_path / "missing"), says="is no folder", run=process)
+    wrong_use("crawl", "add", str(tmp_path / "missing"), says="is not a folder", run=process)
     (tmp_path / "empty").mkdir()
-    wrong_use("crawl", "add", str(tmp_path / "empty"), says="is no crawl drop")
+    wrong_use("crawl", "add", str(tmp_path / "empty"), says="is not a crawl drop")
     assert not Path(settings.warehouse).exists()
 
 

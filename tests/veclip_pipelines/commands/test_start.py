@@ -1,4 +1,4 @@
-"""The start of the program: what a command that only reads does without is not imported, as each import costs its seconds."""
+"""The start of the program: a command that only reads does not import what it does not need, because imports cost seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local cluster: up, found, kept, down, and nothing left."""
+"""The local cluster: started, found, kept, stopped, and nothing left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fanning out: the same results here and on Dask, keys of the run, nothing left behind after a failure."""
+"""Fanning out: the same results locally and on Dask, task keys with the run's id, nothing left behind after a failure."""
 
 from __future__ import annotations
 

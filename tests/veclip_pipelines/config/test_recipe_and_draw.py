@@ -1,4 +1,4 @@
-"""Recipes with a schema, and the mix drawn by a generator that counts."""
+"""Recipes and their schema, and the mix drawn by a counter-based generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things are."""
+"""Settings: where things are."""
 
 from __future__ import annotations
 

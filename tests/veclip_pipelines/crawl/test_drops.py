@@ -1,4 +1,4 @@
-"""What is a drop and what is not, and who may register it."""
+"""What is a drop and what is not, and when it may be registered."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def test_a_drop_is_told_by_its_shards(tmp_path: Path) -> None:
 
 
 def test_what_is_no_drop_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         inspect_drop(str(tmp_path / "missing"))
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(UsageError, match=r"no crawl drop.*notes\.txt"):
+    with pytest.raises(UsageError, match=r"not a crawl drop.*notes\.txt"):
         inspect_drop(str(tmp_path))
     folder = write_drop(tmp_path / "unfinished", numbered_entries(12))
     (folder / "00001_stats.json").unlink()

@@ -1,4 +1,4 @@
-"""What is to be done about drops that land: a pure function, and how a folder is looked at."""
+"""What is to be done about drops that land: a pure function, and how a folder is listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample crawl: what the issue asks of it, and nothing of a third party in the repository."""
+"""The sample crawl: it has what it must have, and nothing of a third party is in the repository."""
 
 from __future__ import annotations
 

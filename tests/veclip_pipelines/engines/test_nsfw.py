@@ -1,4 +1,4 @@
-"""The NSFW score, where crawl.yaml asks for it."""
+"""The NSFW score, if crawl.yaml asks for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines on an OpenAI-compatible server: retries, limits, what is one row's fault and what is the server's; sight."""
+"""Engines on an OpenAI-compatible server: retries, limits, faults of one row and faults of the server, and whether the model sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts that data cannot inject into; profiles whose faults are named; identity that changes with what changes the words."""
+"""Prompts that data cannot inject into; profiles, whose faults are named; identities, which change with whatever changes the output."""
 
 from __future__ import annotations
 

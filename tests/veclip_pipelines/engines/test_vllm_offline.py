@@ -1,6 +1,6 @@
-"""The vLLM engine as far as it goes without a GPU: what it asks of vLLM's documented interface, and what it makes of the reply.
+"""The vLLM engine as far as it can be tested without a GPU: how it calls vLLM's documented interface, and how it reads the reply.
 
-vLLM itself is a CUDA build of gigabytes: a stand-in of its ``LLM`` and ``SamplingParams`` is put in its place.
+vLLM itself is a CUDA build of gigabytes: a stand-in for its ``LLM`` and ``SamplingParams`` takes its place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each layout of benchmarks, and what is wrong with one."""
+"""Each benchmark layout, and benchmarks that are faulty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same model on the same tars: our scores are CLIP_benchmark's to four decimals."""
+"""The same model on the same tars: our scores equal CLIP_benchmark's to four decimals."""
 
 from __future__ import annotations
 

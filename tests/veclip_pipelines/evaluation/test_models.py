@@ -1,4 +1,4 @@
-"""Models of others: preprocessing to the pixel, open_clip's weights, the released VeCLIP's twin, SigLIP, and what is refused."""
+"""Other people's models: preprocessing exact to the pixel, open_clip's weights, the released VeCLIP's twin, SigLIP, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment's parts: scenes that are the same everywhere, AltText as noisy as it says, recipes, findings by hand."""
+"""The experiment's parts: scenes that are the same everywhere, AltText as noisy as stated, recipes, findings checked by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports: read back as those who use them would, the same bytes each time, nothing lost."""
+"""Exports: read back as their users would, the same bytes each time, nothing lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace from every end: what a person has at hand is understood, and both directions are told."""
+"""A trace from every end: whatever a person has at hand is understood, and both directions are shown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pictures of strangers: every kind the field notes name, and none that ends a run.
+"""Strangers' pictures: every kind that the field notes name, none of which ends a run.
 
-The quick look at a JPEG says what Pillow says, and leaves to Pillow what is not plain.
+The fast path for JPEG gives what Pillow gives, and leaves to Pillow what is not plain.
 """
 
 from __future__ import annotations

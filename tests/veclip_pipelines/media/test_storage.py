@@ -1,4 +1,4 @@
-"""Files beside the tables: whole or not there, found on this machine and on a store alike."""
+"""Files beside the tables: whole or absent, on this machine and on a store alike."""
 
 from __future__ import annotations
 

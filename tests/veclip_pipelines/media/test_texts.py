@@ -1,4 +1,4 @@
-"""AltText: cleaning and what is told from it, its language too, without a network."""
+"""AltText: cleaning, flags and language, without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Earlier contents of a partition: put back whole, also after a kill; what is not kept any more is said."""
+"""Earlier contents of a partition: restored whole, also after a kill; an error says what no longer exists."""
 
 from __future__ import annotations
 

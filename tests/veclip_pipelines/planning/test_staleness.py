@@ -1,4 +1,4 @@
-"""What is stale is told by the versions of the inputs, for captions by the engines that made them."""
+"""What is stale is decided by the versions of the inputs; for captions, by those of the engines that made them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Only what nothing needs is prunable: pins, the present content and what is young stay."""
+"""Only what nothing needs is prunable: pinned files, the present content and recent files stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data card tells what the tables hold, as a page, as Croissant and as OpenLineage, and shows no stranger's text as HTML."""
+"""A data card says what the tables hold, as a page, as Croissant and as OpenLineage, and never renders a stranger's text as HTML."""
 
 from __future__ import annotations
 

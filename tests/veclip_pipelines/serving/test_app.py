@@ -1,4 +1,4 @@
-"""The pages: every foreign text escaped, nothing but pictures and text, only loopback names answered."""
+"""The pages: every stranger's text is escaped, only pictures and text are served, only loopback names are answered."""
 
 from __future__ import annotations
 

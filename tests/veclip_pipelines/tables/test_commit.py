@@ -1,4 +1,4 @@
-"""Commits: whole or not at all, one winner, no row twice."""
+"""Commits: all or nothing, one winner, no row twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files: whole or not there, of the declared schema."""
+"""Parquet files: whole or absent, with the declared schema."""
 
 from __future__ import annotations
 

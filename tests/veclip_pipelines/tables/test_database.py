@@ -1,4 +1,4 @@
-"""Connections share a process's database, and nothing in it."""
+"""Connections share a process's database, but nothing in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was taken down is also found in what is no file: Dagster's and MLflow's Postgres, and a tracking server of MLflow."""
+"""What was taken down is also found outside files: in Dagster's and MLflow's Postgres, and in an MLflow tracking server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A takedown that is killed anywhere is finished by carrying it out again, and ends as one that was not."""
+"""A takedown that was killed at any point is finished by carrying it out again, with the same result as one that was not killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture is taken out of everything: hidden at once, then out of tables, pins, shards, exports and states; marked where it was used."""
+"""A picture is taken out of everything: hidden at once, removed from tables, pins, shards, exports and states; what used it is marked."""
 
 from __future__ import annotations
 

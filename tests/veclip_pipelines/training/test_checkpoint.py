@@ -1,4 +1,4 @@
-"""From a training set to a checkpoint on a real Dask cluster: one rank a worker, a rank that is killed, MLflow's record."""
+"""From a training set to a checkpoint on a real Dask cluster: one rank per worker, a rank that is killed, MLflow's record."""
 
 from __future__ import annotations
 

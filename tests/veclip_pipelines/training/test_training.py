@@ -1,4 +1,4 @@
-"""Training on one rank: losses against their definition, cached gradients, resumption, the order of samples, its health."""
+"""Training on one rank: losses against their definition, cached gradients, resumption, the order of samples, stops on bad losses."""
 
 from __future__ import annotations
 

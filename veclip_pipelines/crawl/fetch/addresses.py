@@ -1,7 +1,7 @@
-"""Where fetching may go: public addresses only, looked at after DNS, for the first request and for each redirect.
+"""Where fetching may go: public addresses only, checked after DNS, for the first request and for each redirect.
 
-The check stands in the resolver that the connection itself uses, so that a name cannot answer differently the second time.
-A literal address never reaches a resolver and is looked at by itself.
+The check is in the resolver that the connection itself uses, so that a name cannot resolve differently the second time.
+A literal address never reaches a resolver and is checked separately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def is_forbidden(address: str, allowed: Sequence[str] = ()) -> bool:
     except ValueError:
         return True
     if isinstance(ip, ipaddress.IPv6Address):
-        # An IPv4 address in an IPv6 coat leads to the same machine.
+        # An IPv4 address embedded in an IPv6 address leads to the same machine.
         if ip.ipv4_mapped:
             ip = ip.ipv4_mapped
         elif ip.sixtofour:
@@ -45,27 +45,27 @@ def check_url(url: URL, allowed: Sequence[str] = ()) -> None:
     """Raises ForbiddenAddressError for a URL whose host is a literal address that is not public.
 
     Raises:
-        ValueError: no http URL, or one without a host.
+        ValueError: not an http URL, or one without a host.
     """
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("not an http URL")
     try:
         ipaddress.ip_address(url.host.partition("%")[0])
     except ValueError:
-        return  # a name: the resolver looks at what it stands for
+        return  # a name: the resolver checks the addresses it stands for
     if is_forbidden(url.host, allowed):
         raise ForbiddenAddressError(f"{url.host} is not a public address")
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names, and gives only public addresses."""
+    """Resolves names, and returns only public addresses."""
 
     def __init__(self, allowed: Sequence[str] = ()) -> None:
         self._resolver = aiohttp.ThreadedResolver()
         self._allowed = tuple(allowed)
 
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
-        """Raises ForbiddenAddressError where a name stands for no public address, OSError where it does not resolve."""
+        """Raises ForbiddenAddressError if a name stands for no public address, OSError if it does not resolve."""
         found = await self._resolver.resolve(host, port, family)
         public = [entry for entry in found if not is_forbidden(entry["host"], self._allowed)]
         if found and not public:

@@ -1,4 +1,4 @@
-"""Many pictures: an event loop on a worker, results as they come."""
+"""Many pictures: an event loop on a worker, with results as they arrive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from veclip_pipelines.compute.fanout import stop_if_cancelled
 from veclip_pipelines.crawl.fetch.client import Fetched, PictureClient
 from veclip_pipelines.crawl.policy import FetchPolicy
 
-#: Results that may wait to be packed, as a share of the requests in flight: what bounds the memory.
+#: Results that may wait to be packed, as a share of the requests in flight: this bounds the memory.
 _WAITING = 1.0
 _STOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
@@ -22,7 +22,7 @@ def fetch_all(urls: Sequence[str], policy: FetchPolicy) -> Iterator[tuple[str, F
     """Fetches each URL once and yields (URL, result) in the order in which they arrive.
 
     The loop runs in a thread of its own, so that verifying and packing one picture overlaps with fetching others. When the
-    consumer is slow, fetching waits: only so many results lie in memory. When it stops early, requests are cut off.
+    consumer is slow, fetching waits, so that the results in memory are limited. When it stops early, requests are cut off.
     """
     fetching = _Fetching(urls, policy)
     fetching.start()
@@ -31,7 +31,7 @@ def fetch_all(urls: Sequence[str], policy: FetchPolicy) -> Iterator[tuple[str, F
             try:
                 item = fetching.results.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
-                stop_if_cancelled()  # servers may drip for long, and no row come that would ask
+                stop_if_cancelled()  # servers may drip for a long time, with no row arriving that would trigger the check
                 continue
             if item is None:
                 return
@@ -61,14 +61,14 @@ class _Fetching(threading.Thread):
             self._put(None)
         except asyncio.CancelledError:
             pass  # nobody waits for results any more
-        except BaseException as error:  # a fault of ours: raised where the results are taken
+        except BaseException as error:  # a bug of ours: raised again where the results are consumed
             self._put(error)
 
     def stop(self) -> None:
-        """Cuts off what is under way and waits for the thread."""
+        """Cuts off requests in progress and waits for the thread."""
         self._stopped.set()
         if self.is_alive() and self._loop is not None and self._main is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has just ended by itself
+            with contextlib.suppress(RuntimeError):  # the loop has just ended anyway
                 self._loop.call_soon_threadsafe(self._main.cancel)
         self.join(timeout=_STOP_SECONDS)
 

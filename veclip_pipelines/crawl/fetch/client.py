@@ -22,7 +22,7 @@ from veclip_pipelines.crawl.fetch.robots import RobotsCache
 from veclip_pipelines.crawl.policy import FetchPolicy
 
 _CHUNK = 64 * 1024
-#: Types that are surely no picture. Others are let through: servers send pictures as text/plain or octet-stream.
+#: Types that certainly are not pictures. Others are let through: servers send pictures as text/plain or octet-stream.
 _NO_PICTURE = ("text/html", "application/json", "application/xhtml", "application/pdf", "video/", "audio/", "text/css")
 
 
@@ -31,10 +31,10 @@ class Fetched:
     """What became of one URL.
 
     Attributes:
-        data: the body, None where there is none to use.
-        reason: reason code of a failure. detail: more of it, never the server's own words.
-        final_url: where it was found after redirects.
-        tries: requests made.
+        data: the body, None if there is no usable one.
+        reason: reason code of a failure. detail: more about it, never the server's own words.
+        final_url: where it was found, after redirects.
+        tries: number of requests made.
     """
 
     data: bytes | None
@@ -45,7 +45,7 @@ class Fetched:
 
 
 class _FailedError(Exception):
-    """One attempt's failure. ``wait``: seconds after which another may help, None where none can."""
+    """One attempt's failure. ``wait``: seconds after which another attempt may help, None if none can."""
 
     def __init__(self, reason: str, detail: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -55,14 +55,14 @@ class _FailedError(Exception):
 class PictureClient:
     """Fetches pictures; one for each event loop.
 
-    Connections are kept and shared, requests to one host are limited, cookies and proxies of the environment are not used.
+    Connections are kept and shared, and requests to one host are limited; cookies and the environment's proxies are not used.
     """
 
     def __init__(self, policy: FetchPolicy) -> None:
         self._policy = policy
         connector = aiohttp.TCPConnector(
             limit=policy.concurrency,
-            limit_per_host=0,  # by host below, where waiting does not count against the deadline
+            limit_per_host=0,  # limited per host below, where waiting does not count towards the deadline
             resolver=PublicResolver(policy.allow_addresses),
             ttl_dns_cache=600,
         )
@@ -86,7 +86,7 @@ class PictureClient:
         await self._session.close()
 
     async def fetch(self, url: str) -> Fetched:
-        """Fetches one URL within the policy's deadline. Never raises for what a server or a URL does."""
+        """Fetches one URL within the policy's deadline. Never raises because of anything a server or a URL does."""
         try:
             parsed = URL(url)
             check_url(parsed, self._policy.allow_addresses)
@@ -97,7 +97,7 @@ class PictureClient:
         tries = [0]
         async with self._hosts.setdefault(parsed.host or "", asyncio.Semaphore(self._policy.per_host)):
             try:
-                # The whole of it: redirects, retries and waits. A server that drips cannot hold a place for longer.
+                # Covers everything: redirects, retries and waits. A server that drips cannot hold a slot for longer.
                 async with asyncio.timeout(self._policy.deadline_seconds):
                     return await self._with_retries(parsed, tries)
             except TimeoutError:
@@ -122,14 +122,14 @@ class PictureClient:
         return Fetched(data, final_url=str(final) if final != url else None, tries=tries[0])
 
     def _wait(self, state: RetryCallState) -> float:
-        """Seconds until the next try: longer each time, and as long as the server asks for."""
+        """Seconds until the next try: longer each time, and at least as long as the server asks for."""
         failed = state.outcome.exception() if state.outcome else None
         asked = failed.wait if isinstance(failed, _FailedError) else None
         backoff = self._policy.backoff_seconds * 2.0 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return max(asked or 0.0, backoff)
 
     async def _follow(self, url: URL) -> tuple[bytes, URL]:
-        """Follows redirects by hand: each hop is looked at as the first was."""
+        """Follows redirects itself: each hop is checked as the first was."""
         for _ in range(self._policy.max_redirects + 1):
             try:
                 check_url(url, self._policy.allow_addresses)
@@ -146,7 +146,7 @@ class PictureClient:
         raise _FailedError("too_many_redirects", f"more than {self._policy.max_redirects}")
 
     async def _request(self, url: URL) -> bytes | URL:
-        """The body, or where the server redirects to."""
+        """The body, or the URL that the server redirects to."""
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status in (301, 302, 303, 307, 308):
@@ -222,13 +222,13 @@ class PictureClient:
             part = unpack.decompress(chunk, limit - size + 1) if unpack else chunk
             size += len(part)
             if size > limit:
-                # Also of what a small body would unpack to.
+                # The limit also holds for what a small compressed body would unpack to.
                 raise _FailedError("too_many_bytes", f"more than {limit}")
             parts.append(part)
         return b"".join(parts)
 
     async def _get_robots(self, url: URL) -> str | None:
-        """A host's robots.txt, None where it has none; on failure nothing is known, and nothing forbidden (RFC 9309, 2.3.1.3)."""
+        """A host's robots.txt, None if it has none; if it cannot be fetched, nothing is forbidden (RFC 9309, 2.3.1.3)."""
         with contextlib.suppress(_FailedError):
             for _ in range(self._policy.max_redirects + 1):
                 check_url(url, self._policy.allow_addresses)
@@ -243,7 +243,7 @@ class PictureClient:
 
 
 def _retry_after(value: str) -> float:
-    """Seconds that a Retry-After asks for: a number or a date; 0 where it says neither."""
+    """Seconds that a Retry-After asks for, given as a number or a date; 0 if it is neither."""
     if value.strip().isdigit():
         return float(value)
     try:
@@ -253,7 +253,7 @@ def _retry_after(value: str) -> float:
 
 
 def _unpacker(encoding: str) -> zlib._Decompress | None:
-    """For a server that compresses although it was asked not to."""
+    """Unpacks the body of a server that compresses although it was asked not to."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return None

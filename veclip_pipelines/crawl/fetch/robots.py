@@ -1,4 +1,4 @@
-"""robots.txt of each host, asked once and kept while the client lives (RFC 9309), read by Protego."""
+"""robots.txt of each host, fetched once and kept for the client's lifetime (RFC 9309), parsed by Protego."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECONDS = 10.0
 
 
 class RobotsCache:
-    """Asks for a host's robots.txt when the first of its pictures is wanted."""
+    """Fetches a host's robots.txt when the first of its pictures is wanted."""
 
     def __init__(self, get: Callable[[URL], Awaitable[str | None]], user_agent: str) -> None:
         self._get = get
@@ -21,11 +21,11 @@ class RobotsCache:
         self._rules: dict[str, asyncio.Task[Protego | None]] = {}
 
     async def may_fetch(self, url: URL) -> bool:
-        """Whether the host lets us have this URL. A host whose robots.txt cannot be had forbids nothing."""
+        """Whether the host allows us this URL. A host whose robots.txt cannot be fetched forbids nothing."""
         origin = str(url.origin())
         if origin not in self._rules:
             self._rules[origin] = asyncio.create_task(self._load(url))
-        # Shielded: the first asker's deadline must not take the answer from the others.
+        # Shielded: the first caller's deadline must not cancel the fetch for the others.
         rules = await asyncio.shield(self._rules[origin])
         return rules is None or bool(rules.can_fetch(str(url), self._user_agent))
 

@@ -1,4 +1,4 @@
-"""Readers of the field's formats, one file a format. Each yields entries, and never raises for what a stranger put in.
+"""Readers of the field's formats, one file per format. Each yields entries, and never raises because of what a stranger's file holds.
 
-``registry`` lists them; ``listing`` looks at a folder once for all of them.
+``registry`` lists them; ``listing`` lists a folder once for all of them.
 """

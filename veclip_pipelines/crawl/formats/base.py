@@ -1,4 +1,4 @@
-"""What a drop format is to the rest: a name, how it is told, how its entries are read, and what an entry is."""
+"""What a drop format is to the rest: a name, how it is recognised, how its entries are read, and what an entry is."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import msgspec
 from veclip_pipelines.crawl.formats.listing import Listing
 
 #: in_place: pictures lie in the drop's tars, and rows point there. packed: the drop has the bytes in another form, and they
-#: are packed into tars of ours. listed: the drop has texts and the way to each picture (a URL, a loose file): it is
-#: first cut into lists of entries, so that a file of 30 million is taken in in flat memory and by many workers.
+#: are packed into tars of ours. listed: the drop has texts and where to find each picture (a URL, a loose file): it is
+#: first cut into lists of entries, so that many workers share a file of 30 million, with no more memory than for a small one.
 Kind = Literal["in_place", "packed", "listed"]
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One entry of a drop. A Struct, as there are hundreds of millions: a frozen dataclass takes ten times as long to make.
+    """One entry of a drop. A Struct because there are hundreds of millions: a frozen dataclass takes ten times as long to make.
 
     Attributes:
         source_key: the entry's key in its source file.
-        url: where the picture came from, where the drop says so.
-        alt_text_raw: the AltText as it came, "" where there is none.
-        image: the picture's bytes; None where the entry has none, or has them elsewhere.
-        image_offset: where the bytes begin in the drop's own tar; None where they must be packed first.
+        url: where the picture came from, if the drop says so.
+        alt_text_raw: the AltText unchanged, "" if there is none.
+        image: the picture's bytes; None if the entry has none, or has them elsewhere.
+        image_offset: where the bytes begin in the drop's own tar; None if they must be packed first.
         picture_path: a loose picture's path relative to the drop's folder.
         fault: reason code and detail of an entry that arrived without a usable picture.
-        captions: captions that the drop brings along, by their column.
-        extra: columns that have no place of their own here, kept as they came.
+        captions: captions that came with the drop, by their column.
+        extra: columns that have no field of their own here, kept unchanged.
         final_url: where a fetched picture was found in the end.
     """
 
@@ -51,8 +51,8 @@ class Sources:
 
     Attributes:
         paths: its source files (or folders), relative to the drop, sorted: one task each.
-        entries: entries by the drop's own record, None where it keeps none and they are counted as they are read.
-        label: what to call it, where it says more than the format's name (a data set's name).
+        entries: number of entries according to the drop's own record, None if it keeps none: then they are counted when read.
+        label: what to call it, if that says more than the format's name (a data set's name).
     """
 
     paths: tuple[str, ...]
@@ -67,8 +67,8 @@ class DropFormat:
     Attributes:
         name: as it stands in crawl_drops.
         kind: where the pictures are.
-        detect: what it finds in a folder; None where the folder is of another format.
-            Raises UsageError where it is of this one and cannot be used.
+        detect: what it finds in a folder; None if the folder is in another format.
+            Raises UsageError if the folder is in this format but cannot be used.
         read: the entries of one source: (folder of the drop, path in it).
     """
 

@@ -1,7 +1,7 @@
-"""Columns by name: which column of a stranger's table is the URL, the text, a caption that exists already.
+"""Columns by name: which column of a stranger's table is the URL, the text, or an existing caption.
 
-Names are those of DataComp, LAION-400M/2B/COCO, COYO, Recap-DataComp-1B and CapsFusion, in any case and order; what is not
-named here is kept as ``extra``. Recap-DataComp's newer files have more columns than its older: readers by position break.
+Names are those of DataComp, LAION-400M/2B/COCO, COYO, Recap-DataComp-1B and CapsFusion, in any case and order; columns not
+named here are kept as ``extra``. Recap-DataComp's newer files have more columns than its older ones: reading by position breaks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TEXT = ("text", "caption", "alt_text", "alt", "alttext", "org_caption", "laion_
 _PAGE = ("page_url", "page", "source_url")
 _KEY = ("key", "uid", "sample_id", "id")
 _PATH = ("file_name", "filename", "filepath", "file", "path", "image_path", "image_file", "image")
-#: Captions that somebody's model made: column, and what it is.
+#: Captions that somebody else's model made: the column, and what it holds.
 CAPTION_COLUMNS = {
     "re_caption": "Recap-DataComp-1B: the picture described by a LLaVA",
     "re_caption_condition_diverse_topk": "Recap-DataComp-1B: described with the AltText in view",
@@ -35,7 +35,7 @@ CAPTION_COLUMNS = {
 
 @dataclass(frozen=True)
 class Columns:
-    """The part that each column of a table plays, by the column's own name."""
+    """The name of the column that holds each thing."""
 
     url: str | None
     text: str | None
@@ -50,7 +50,7 @@ class Columns:
 
         Args:
             where: the file, for the message.
-            need: "url" or "path": what an entry must have to be of use.
+            need: "url" or "path": what an entry must have to be usable.
 
         Raises:
             UsageError: the needed column is not among the names.
@@ -82,7 +82,7 @@ class Columns:
         return found
 
     def entry(self, row: Mapping[str, Any], number: int) -> Entry:
-        """A row as an entry; a row without a picture's place, or with one that is no text, has a fault."""
+        """A row as an entry; a row that does not say where its picture is, or not as text, has a fault."""
         used = {self.url, self.text, self.page, self.key, self.path, *self.captions}
         key = row.get(self.key) if self.key else None
         url, path = self._text(row, self.url), self._text(row, self.path)
@@ -107,17 +107,17 @@ class Columns:
 
 
 def captions_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """The captions that a row brings along, by their column."""
+    """The captions in a row, by their column."""
     return {name: row[name] for name in CAPTION_COLUMNS if isinstance(row.get(name), str)}
 
 
 def extra_of(row: Mapping[str, Any], known: Container[str | None]) -> dict[str, object]:
-    """The columns of a row that have no place of their own."""
+    """The columns of a row that have no field of their own."""
     return {name: plain(value) for name, value in row.items() if name not in known and value is not None}
 
 
 def plain(value: Any) -> object:
-    """A value as JSON has it: what JSON lacks (times, decimals, bytes, not-a-number) becomes text."""
+    """A value in JSON's types: what JSON lacks (times, decimals, bytes, not-a-number) becomes text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or isinstance(value, str | int | float | bool):
@@ -134,5 +134,5 @@ def plain(value: Any) -> object:
 
 
 def extra_json(extra: Mapping[str, object]) -> str | None:
-    """The extra columns as they are kept in a row."""
+    """The extra columns in the form in which a row keeps them."""
     return json.dumps(extra, ensure_ascii=False, sort_keys=True) if extra else None

@@ -1,7 +1,7 @@
 """Common Crawl's WARC (pages) and WAT (their extracted links): pictures with an AltText, and the page that shows them.
 
-A picture without an AltText is no image-text pair and no entry, as in cc2dataset. A page whose header or head opts out gives
-entries with the reason opted_out, which are never fetched.
+A picture without an AltText is not an image-text pair and does not become an entry, as in cc2dataset. A page whose HTTP header
+or <head> opts out gives entries with the reason opted_out, which are never fetched.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Wat(msgspec.Struct):
     envelope: _Envelope = msgspec.field(name="Envelope")
 
 
-#: Only what is named above becomes Python objects: the rest of a record, most of it, is passed over while it is parsed.
+#: Only what is named above becomes Python objects: the rest of a record, which is most of it, is skipped while parsing.
 _DECODER = msgspec.json.Decoder(_Wat)
 
 
@@ -76,7 +76,7 @@ def detect(listing: Listing) -> Sources | None:
 
 
 def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
-    """Entries of a WARC or WAT. A file that breaks off gives a last entry that says so."""
+    """Entries of a WARC or WAT. A truncated or damaged file gives a last entry that says so."""
     is_wat = path.lower().endswith(_WAT)
     kind = WarcRecordType.metadata if is_wat else WarcRecordType.response
     at = 0
@@ -86,7 +86,7 @@ def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
                 at = record.stream_pos
                 yield from _of_wat(record.reader.read(), at) if is_wat else _of_page(record, at)
         except Exception as error:
-            # The reader raises its own kinds and more on the same damage; what came before stays.
+            # The reader raises its own exceptions and others for the same damage; entries read so far are kept.
             detail = f"the archive breaks off after the record at {at}: {type(error).__name__}"
             yield Entry(f"{at}-end", None, "", fault=("broken_source", detail))
 
@@ -113,7 +113,7 @@ def _of_wat(data: bytes, at: int) -> Iterator[Entry]:
 
 
 def _envelope(data: bytes) -> _Envelope | None:
-    """What a record says; one with invalid UTF-8 in some page's text is read with replacement characters."""
+    """A record's content; one with invalid UTF-8 in some page's text is read with replacement characters."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         return _DECODER.decode(data).envelope
     try:
@@ -169,20 +169,20 @@ def _source_of(image: Any) -> str | None:
 
 
 class _EntryMaker:
-    """Makes the entries of one page: its pictures' addresses in full, its keys, and its opt-out on each.
+    """Makes the entries of one page: with absolute picture URLs, keys, and the page's opt-out on each.
 
     Attributes:
-        refused: the directive by which the page says no, None where it does not.
+        refused: the directive with which the page opts out, None if it does not.
     """
 
     def __init__(self, at: int, page: str, base: Any) -> None:
         self.refused: str | None = None
         self._at, self._page, self._made = at, page, 0
         self._base = page
-        with contextlib.suppress(ValueError):  # an address with broken brackets
+        with contextlib.suppress(ValueError):  # a URL with unbalanced brackets
             self._base = urljoin(page, base) if isinstance(base, str) else page
         scheme, mark, rest = self._base.partition("://")
-        # What most sources are joined to: with the page's scheme and host known, no parsing is needed for each of them.
+        # Most sources are joined to just the page's scheme and host: with these at hand, none of them needs parsing.
         self._scheme = f"{scheme}:" if mark else ""
         self._origin = (
             f"{scheme}://{rest.partition('/')[0]}" if mark and not set(rest.partition("/")[0]) & set("?#") else ""
@@ -201,7 +201,7 @@ class _EntryMaker:
         return Entry(key, url or None, alt, fault=fault, page_url=self._page or None)
 
     def _join(self, source: str) -> str:
-        """As urljoin does; the plain cases without it."""
+        """The same as urljoin; plain cases are done without it."""
         if "/." not in source:
             if source.startswith(("http://", "https://")):
                 return source

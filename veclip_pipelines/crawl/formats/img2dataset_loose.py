@@ -1,4 +1,4 @@
-"""img2dataset's other two outputs: ``files`` (one folder a shard) and ``parquet`` (the bytes in a column jpg, png or webp)."""
+"""img2dataset's other two outputs: ``files`` (one folder per shard) and ``parquet`` (the bytes in a column jpg, png or webp)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _READ_ROWS = 256
 
 
 def detect_files(listing: Listing) -> Sources | None:
-    """Told by stats beside folders of the same number."""
+    """Recognised by stats beside folders of the same number."""
     return _detect(listing, lambda shard: any(path.startswith(f"{shard}/") for path in listing.paths))
 
 
 def detect_parquet(listing: Listing) -> Sources | None:
-    """Told by stats beside Parquet files with a column of pictures."""
+    """Recognised by stats beside Parquet files with a column of pictures."""
     return _detect(listing, lambda shard: _has_bytes(listing.at(f"{shard}.parquet")))
 
 

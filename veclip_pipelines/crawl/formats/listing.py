@@ -1,4 +1,4 @@
-"""A drop's folder, looked at once: its files by relative path, with size and time of change."""
+"""A drop's folder, listed once: its files by relative path, with size and modification time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Listing:
     """All files of a folder, by path relative to it, sorted.
 
     Attributes:
-        markers: names of files that begin with an underscore (``_SUCCESS``): they say something of the drop, and are no part of it.
+        markers: names of files that begin with an underscore (``_SUCCESS``): they say something about the drop and are not part of it.
     """
 
     uri: str
@@ -41,7 +41,7 @@ class Listing:
         return max((file.changed or 0.0 for file in self.files), default=0.0)
 
     def fingerprint(self) -> str:
-        """Hash over names, sizes and times of all files: changes when the drop grew or was replaced."""
+        """Hash over names, sizes and modification times of all files: changes if the drop grows or is replaced."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(f"{file.path}\0{file.size}\0{file.version}\n".encode())
@@ -49,7 +49,7 @@ class Listing:
 
 
 def list_folder(uri: str) -> Listing | None:
-    """All files under a folder or URL, hidden ones and unfinished uploads left out; None where there is no such folder."""
+    """All files under a folder or URL, without hidden ones and unfinished uploads; None if there is no such folder."""
     if not is_url(uri):
         uri = str(Path(uri).expanduser().resolve())
     if not is_folder(uri):

@@ -1,4 +1,4 @@
-"""All drop formats, in the order in which a folder is tried for them: the more telling signs first."""
+"""All drop formats, in the order in which they are tried on a folder: the most specific first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMATS: tuple[DropFormat, ...] = (
 
 
 def format_named(name: str) -> DropFormat:
-    """A format by its name in crawl_drops. Raises UsageError for one that this version does not know."""
+    """A format by its name in crawl_drops. Raises UsageError if this version does not know it."""
     for known in FORMATS:
         if known.name == name:
             return known
@@ -32,17 +32,17 @@ def format_named(name: str) -> DropFormat:
 
 
 def detect_format(listing: Listing) -> tuple[DropFormat, Sources]:
-    """The first format that finds its signs in a folder.
+    """The first format that recognises a folder.
 
     Raises:
-        UsageError: none does, or one does and the drop cannot be used; the message says what was looked for.
+        UsageError: none does, or one does but the drop cannot be used; the message says what was looked for.
     """
     for known in FORMATS:
         if sources := known.detect(listing):
             return known, sources
     found = ", ".join(file.path for file in listing.files[:5]) or "nothing"
     raise UsageError(
-        f"{listing.uri} is no crawl drop. Looked for: tars (img2dataset, webdataset), img2dataset's files or parquet output, "
+        f"{listing.uri} is not a crawl drop. Looked for: tars (img2dataset, webdataset), img2dataset's files or parquet output, "
         "pictures with a CSV, TSV, JSONL or Parquet of their texts, such a table with URLs, VeCap-300M's JSON, WARC or WAT. "
         f"Found: {found}."
     )

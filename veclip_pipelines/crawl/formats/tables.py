@@ -1,4 +1,4 @@
-"""Tables of a stranger: CSV, TSV, JSON Lines and Parquet, with URLs (DataComp, LAION, COYO, …) or the names of loose pictures."""
+"""A stranger's tables: CSV, TSV, JSON Lines and Parquet, with URLs (DataComp, LAION, COYO, …) or the names of loose pictures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from veclip_pipelines.media.storage import open_file, open_text
 _TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
 TABLES = (".parquet", *_TEXT_TABLES)
 _READ_ROWS = 1_000
-#: A line or field longer than this is no table's: reading stops there with an error instead of filling the memory.
+#: No real table has a line or field longer than this: reading stops there with an error instead of filling the memory.
 _MAX_FIELD = 16 * 2**20
-#: A data set is told by columns that only it has; the label is for people.
+#: A data set is recognised by columns that only it has; the label is for people.
 _LABELS = {
     "datacomp": {"uid", "clip_b32_similarity_score"},
     "recap-datacomp": {"re_caption", "org_caption"},
@@ -35,7 +35,7 @@ Row = Mapping[str, Any] | None
 
 
 def detect_urls(listing: Listing) -> Sources | None:
-    """Tables and no pictures."""
+    """Tables, without pictures."""
     tables = listing.ending(*TABLES)
     if not tables or listing.ending(*PICTURE_ENDINGS):
         return None
@@ -79,7 +79,7 @@ def _read(drop_uri: str, path: str, *, need: str) -> Iterator[Entry]:
 
 
 def _stated_rows(listing: Listing, tables: list[str]) -> int | None:
-    """Rows by the Parquet files' own footers; None where one of the tables is text."""
+    """Number of rows according to the Parquet files' own footers; None if one of the tables is text."""
     if not all(path.endswith(".parquet") for path in tables):
         return None
     count = 0
@@ -95,7 +95,7 @@ def _label(names: list[str]) -> str:
 
 
 def _names(uri: str) -> list[str]:
-    """Names of a table's columns. Raises UsageError where it has none that can be read."""
+    """Names of a table's columns. Raises UsageError if none can be read."""
     if uri.endswith(".parquet"):
         with _parquet(uri) as file:
             return list(file.schema_arrow.names)
@@ -112,7 +112,7 @@ def _names(uri: str) -> list[str]:
 
 
 def _rows(uri: str) -> Iterator[tuple[Row, str]]:
-    """Each row as a mapping, or None and what is wrong with it."""
+    """Each row as a mapping, or None with what is wrong with it."""
     if uri.endswith(".parquet"):
         with _parquet(uri) as file:
             for batch in file.iter_batches(batch_size=_READ_ROWS):
@@ -143,7 +143,7 @@ def _open_text(uri: str) -> AbstractContextManager[TextIO]:
 
 def _csv_reader(uri: str, file: TextIO) -> Iterator[list[str]]:
     csv.field_size_limit(_MAX_FIELD)
-    # In a TSV a quotation mark is a character like any other: AltTexts hold lone ones.
+    # In a TSV a quotation mark is a character like any other: AltTexts contain unpaired ones.
     if uri.removesuffix(".gz").endswith(".tsv"):
         return csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
     return csv.reader(file)

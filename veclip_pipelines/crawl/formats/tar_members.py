@@ -1,6 +1,6 @@
 """Where the members of a tar are, from its headers alone.
 
-A plain ustar header is read here, as indexing a crawl looks at three for each picture and tarfile takes 30 microseconds for
+Plain ustar headers are read here because indexing a crawl reads three for each picture and tarfile takes 30 microseconds for
 each; at the first header of another kind (GNU long names, pax, old tars, sizes beyond 8 GiB) tarfile reads the whole tar.
 """
 
@@ -20,7 +20,7 @@ _ZEROS = bytes(_BLOCK)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular member. Its name is a stranger's and never used as a path."""
+    """A regular member. Its name is a stranger's and is never used as a path."""
 
     name: str
     offset: int
@@ -28,7 +28,7 @@ class Member:
 
 
 def list_members(shard: ShardBytes) -> tuple[list[Member], str]:
-    """Every regular member, and what is wrong with the tar ("" if nothing). Links, devices and folders are passed over."""
+    """Every regular member, and what is wrong with the tar ("" if nothing). Links, devices and folders are skipped."""
     members: list[Member] = []
     at = 0
     while at + _BLOCK <= shard.size:
@@ -61,7 +61,7 @@ def _checksum_holds(header: bytes) -> bool:
         stated = int(header[148:156].strip(b" \0") or b"0", 8)
     except ValueError:
         return False
-    # The low half of Adler-32 is 1 plus the sum of the bytes, modulo 65521: a sum in C, where Python's takes as long as all else.
+    # The low half of Adler-32 is 1 plus the sum of the bytes, modulo 65521: a sum in C; Python's own takes as long as everything else.
     summed = (zlib.adler32(header) & 0xFFFF) - 1 - sum(header[148:156]) + 8 * 0x20
     return (stated - summed) % 65521 == 0
 
@@ -86,7 +86,7 @@ def _ends_inside(name: str) -> str:
 
 
 class _Raw(io.RawIOBase):
-    """A shard as the file that tarfile wants."""
+    """A shard as the file object that tarfile wants."""
 
     def __init__(self, shard: ShardBytes) -> None:
         self._shard, self._at = shard, 0

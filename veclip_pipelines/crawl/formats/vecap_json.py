@@ -1,6 +1,6 @@
 """VeCap-300M, the paper's release: files ``wit_300m-NN-of-10.json``, each ONE JSON object {url: caption} of 30 million entries.
 
-No AltText and no ids. Read as a stream: memory does not grow with the file.
+No AltText and no ids. Read as a stream, so memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from veclip_pipelines.crawl.formats.listing import Listing
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.storage import open_file
 
-#: Read at a time. Where a file breaks off, what was parsed of the last such piece is lost with it.
+#: Bytes read at a time. If a file breaks off, the entries parsed from the last such piece are lost too.
 _READ_BYTES = 4096
 
 
 def detect(listing: Listing) -> Sources | None:
-    """JSON files and nothing else that is data; each must begin as an object whose first value is a text."""
+    """JSON files and no other data; each must begin as an object whose first value is a text."""
     files = listing.ending(".json", ".json.gz")
     if not files:
         return None
@@ -37,7 +37,7 @@ def detect(listing: Listing) -> Sources | None:
 
 
 def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
-    """Each pair as an entry. Where the file breaks off or is no JSON, a last entry says so, and what came before stays."""
+    """Each pair as an entry. If the file breaks off or is not JSON, a last entry says so, and those before it are kept."""
     number = 0
     with open_file(join(drop_uri, path), compression="infer") as file:
         try:

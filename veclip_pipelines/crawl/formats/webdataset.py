@@ -1,8 +1,8 @@
 """Tars of samples: img2dataset's webdataset output (img2dataset 1.47), and plain webdataset tars without sidecars.
 
 img2dataset: ``00000.tar`` with members ``{key}.jpg|png|webp``, ``{key}.txt``, ``{key}.json``, beside it ``00000.parquet`` and
-``00000_stats.json``. Entries that failed to download stand in the Parquet sidecar only. Plain: members of one key are one
-sample, wherever in the tar they lie (webdataset's own reader wants them as neighbours; a stranger's tar may not have them so).
+``00000_stats.json``. Entries that failed to download are in the Parquet sidecar only. Plain: members with one key are one
+sample, wherever they are in the tar (webdataset's own reader expects them side by side; a stranger's tar may not comply).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from veclip_pipelines.media.storage import open_file, open_text
 
 _TEXTS = ("txt", "json")
 _TEXT_NAMES = ("caption", "text", "alt_text", "alt")
-#: Columns of img2dataset's own, which say nothing that the row does not say: not kept as extra.
+#: img2dataset's own columns, which say nothing that the row does not say already: not kept as extra.
 KNOWN_COLUMNS = {
     *_TEXT_NAMES, "url", "page_url", "key", "status", "error_message", "width", "height", "original_width",
     "original_height", "exif", "sha256", *CAPTION_COLUMNS,
@@ -33,7 +33,7 @@ Places = dict[str, Member]
 
 
 def detect_img2dataset(listing: Listing) -> Sources | None:
-    """Told by the stats beside the tars. Raises UsageError where some shards have none: the drop is not finished."""
+    """Recognised by the stats beside the tars. Raises UsageError if some shards have none: the drop is not finished."""
     tars = listing.ending(".tar")
     finished = [tar for tar in tars if stats_path(tar) in listing.paths]
     if not finished:
@@ -58,7 +58,7 @@ def stats_path(tar: str) -> str:
 
 
 def stated_count(stats_uri: str) -> int:
-    """Entries of a shard by its own stats. Raises UsageError where the file is not what img2dataset writes."""
+    """Number of entries of a shard according to its own stats. Raises UsageError if the file is not what img2dataset writes."""
     try:
         with open_text(stats_uri) as file:
             return int(json.load(file)["count"])
@@ -67,7 +67,7 @@ def stated_count(stats_uri: str) -> int:
 
 
 def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
-    """Every entry of a shard, in the sidecar's order and then those that only the tar has."""
+    """Every entry of a shard: in the sidecar's order, then those that only the tar has."""
     uri = join(drop_uri, path)
     sidecar = read_sidecar(f"{uri.removesuffix('.tar')}.parquet")
     with open_bytes(uri) as shard:
@@ -78,7 +78,7 @@ def read_entries(drop_uri: str, path: str) -> Iterator[Entry]:
 
 
 def members_by_key(members: list[Member]) -> dict[str, Places]:
-    """Members by key and ending. A key that comes again with the same ending is a sample of its own: ``key#2``."""
+    """Members by key and extension. A key that occurs again with the same extension is a separate sample: ``key#2``."""
     groups: dict[str, Places] = {}
     seen: dict[str, int] = {}
     for member in members:
@@ -122,7 +122,7 @@ def _entry(shard: ShardBytes, key: str, row: Mapping[str, Any] | None, places: P
 
 
 def _picture(places: Places) -> Member | None:
-    """The member that is the picture: by its ending, else whatever is no text."""
+    """The member that is the picture: by its extension, else whatever is not text."""
     others = [(ending, member) for ending, member in places.items() if ending not in _TEXTS]
     return next((m for ending, m in others if f".{ending}" in PICTURE_ENDINGS), others[0][1] if others else None)
 
@@ -131,7 +131,7 @@ def read_sidecar(uri: str) -> dict[str, dict[str, Any]]:
     """The sidecar's rows by key; columns are found by name, and it may be missing.
 
     Raises:
-        UsageError: it is there and is no Parquet, or has no column ``key``.
+        UsageError: it exists but is not Parquet, or has no column ``key``.
     """
     try:
         with open_file(uri) as file:
@@ -154,7 +154,7 @@ def _text(shard: ShardBytes, places: Places) -> str | None:
     if place is None:
         return None
     text = shard.read_at(place.offset, place.size)
-    # A text that was taken down is nothing but zeros.
+    # A text that was taken down consists only of zeros.
     return text.decode("utf-8", "replace") if any(text) else ""
 
 

@@ -1,4 +1,4 @@
-"""Fetching against a real server that misbehaves in every way: bounded, and each way has its reason."""
+"""Fetching from a real server that misbehaves in every way: bounded, and with a reason code for each way."""
 
 from __future__ import annotations
 

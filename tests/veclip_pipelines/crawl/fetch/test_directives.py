@@ -1,4 +1,4 @@
-"""Opt-outs: which directive is meant for us."""
+"""Opt-outs: which directives are meant for us."""
 
 from __future__ import annotations
 

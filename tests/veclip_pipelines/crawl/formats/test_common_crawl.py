@@ -1,4 +1,4 @@
-"""WARC and WAT: picture URL, AltText and page URL, and what the page says of its use."""
+"""WARC and WAT: picture URL, AltText and page URL, and the page's opt-outs."""
 
 from __future__ import annotations
 

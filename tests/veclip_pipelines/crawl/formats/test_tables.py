@@ -1,4 +1,4 @@
-"""Tables of the field's data sets: columns by name, whatever their order; extra ones kept; what does not fit is named."""
+"""Tables of the field's data sets: columns by name, in any order; extra ones are kept; errors name what does not fit."""
 
 from __future__ import annotations
 

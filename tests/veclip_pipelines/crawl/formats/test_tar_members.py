@@ -1,4 +1,4 @@
-"""Where members are: the same as tarfile says, for whatever tar."""
+"""Where members are: the same as tarfile says, for any tar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VeCap-300M's JSON: one object of millions of pairs, in flat memory."""
+"""VeCap-300M's JSON: one object of millions of pairs, in constant memory."""
 
 from __future__ import annotations
 

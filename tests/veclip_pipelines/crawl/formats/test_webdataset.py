@@ -1,4 +1,4 @@
-"""Reading img2dataset's layout, whole and broken."""
+"""Reading img2dataset's layout, intact and damaged."""
 
 from __future__ import annotations
 
