@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOTS = ("veclip_pipelines", "assets", "resources")
+KEPT_FROM_THE_GRAPH = "How a step is done knows neither the graph nor its resources"
 LAYERS = "Rooms are layers: imports run from the entry points down to the errors"
 #: Names that say nothing of what a module holds: once they stood for several each.
 VAGUE = ("report", "progress", "audit", "places", "fingerprints")
@@ -56,6 +57,15 @@ def test_every_room_stands_in_the_layers() -> None:
     rooms |= {f"veclip_pipelines.{path.parent.name}" for path in (ROOT / "veclip_pipelines").glob("*/__init__.py")}
     assert rooms - {"veclip_pipelines.__init__"} - named == set()
     assert {"assets", "resources"} <= named
+    # And each that is no entry point is kept from the graph.
+    kept = next(contract for contract in contracts if contract["name"] == KEPT_FROM_THE_GRAPH)["source_modules"]
+    entries = {"veclip_pipelines.cli", "veclip_pipelines.commands", "veclip_pipelines.definitions"}
+    assert rooms - {"veclip_pipelines.__init__"} - entries == set(kept)
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    """import-linter does not see into others."""
+    assert {path.parent for path in source_files() if not (ROOT / path.parent / "__init__.py").is_file()} == set()
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

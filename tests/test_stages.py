@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -249,7 +249,18 @@ def test_rejects_pruning_and_a_retired_partition(told: Warehouse, settings: Sett
     assert read_rows(told, "SELECT * FROM moods", tables=["moods"]) == []
 
 
+def test_a_stage_without_partitions_keeps_rejects_too(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        STAGES, "duplicates", replace(STAGES["duplicates"], table=SHARPNESS.table, rejects_by="image_sha256")
+    )
+    assert read_rows(warehouse, "SELECT partition_key FROM rejects") == []
+
+
 def test_the_real_stages_hang_together() -> None:
+    # A plan asks for each stage of a crawl partition and of a recipe; for those without partitions it has a question of its own.
+    assert stages.names_of(None) == ("duplicates",)
     for stage in STAGES.values():
         assert set(stage.upstream) <= set(STAGES)
         assert list(STAGES).index(stage.name) >= max(

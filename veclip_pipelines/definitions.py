@@ -14,6 +14,7 @@ from resources.duckdb import DuckDBResource
 from resources.engines import EnginesResource
 from resources.home import HomeResource
 from resources.mlflow import MlflowResource
+from veclip_pipelines.errors import UsageError
 
 
 def build_defs(
@@ -28,8 +29,22 @@ def build_defs(
     """The graph with the embedded default resources; a keyword replaces one of them.
 
     What depends on another resource is built on the one that is given: with another home there is one warehouse, that home's.
+
+    Raises:
+        UsageError: two of the resources given would use different homes or warehouses.
     """
-    home = home or HomeResource()
+    if duckdb is not None and delta_lake is None:
+        delta_lake = duckdb.delta_lake
+    given = {"delta_lake": delta_lake, "dask": dask, "engines": engines, "mlflow": mlflow}
+    homes = [resource.home for resource in given.values() if resource is not None]
+    home = home or (homes[0] if homes else HomeResource())
+    apart = [name for name, resource in given.items() if resource is not None and resource.home != home]
+    if duckdb is not None and duckdb.delta_lake != delta_lake:
+        apart.append("duckdb")
+    if apart:
+        raise UsageError(
+            f"{', '.join(apart)} would use another home or warehouse than the other resources: give all the same"
+        )
     delta_lake = delta_lake or DeltaLakeResource(home=home)
     resources = {
         "home": home,

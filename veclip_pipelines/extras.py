@@ -52,13 +52,15 @@ def require(module: str, error: type[VeclipError] = VeclipError) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as cause:
-        raise missing(module.partition(".")[0], error) from cause
+        raise missing(module.partition(".")[0], error, cause) from cause
 
 
-def missing(package: str, error: type[VeclipError] = VeclipError) -> VeclipError:
+def missing(package: str, error: type[VeclipError] = VeclipError, cause: ImportError | None = None) -> VeclipError:
     """The error that says that an optional package is not installed, and how to install it."""
     about = OPTIONAL_PACKAGES[package]
+    is_broken = cause is not None and (not isinstance(cause, ModuleNotFoundError) or cause.name != package)
+    state = f"which cannot be imported ({cause})" if is_broken else "which is not installed"
     return error(
-        f"{about.needed_by} needs {package}, which is not installed: pip install 'veclip-pipelines[{about.extra}]', "
+        f"{about.needed_by} needs {package}, {state}: pip install 'veclip-pipelines[{about.extra}]', "
         "and on the workers too if they are other machines."
     )

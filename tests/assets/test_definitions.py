@@ -11,8 +11,10 @@ from assets.orchestration.checks import asset_checks
 from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
 from resources.home import HomeResource
+from resources.mlflow import MlflowResource
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.definitions import build_defs, defs
+from veclip_pipelines.errors import UsageError
 from veclip_pipelines.stages import tables
 
 SIX = ["raw_crawl", "concept_captions", "vecap", "training_sets", "checkpoints", "benchmark_scores"]
@@ -75,6 +77,28 @@ def test_another_warehouse_is_that_of_duckdb_too() -> None:
     bucket = DeltaLakeResource(home=HomeResource(), root="s3://bucket/w")
     resources = build_defs(delta_lake=bucket).resources or {}
     assert resources["duckdb"].delta_lake.warehouse().root == "s3://bucket/w"
+
+
+def test_a_resource_brings_its_home_to_all_others(tmp_path: Path) -> None:
+    other = OtherHome(place=str(tmp_path / "other"))
+    resources = build_defs(mlflow=MlflowResource(home=other)).resources or {}
+    assert resources["duckdb"].delta_lake.warehouse().root == str(tmp_path / "other" / "warehouse")
+    lake = DeltaLakeResource(home=other, root=str(tmp_path / "lake"))
+    resources = build_defs(duckdb=DuckDBResource(delta_lake=lake)).resources or {}
+    assert resources["delta_lake"].warehouse().root == str(tmp_path / "lake")
+    assert resources["mlflow"].home.settings().home == tmp_path / "other"
+
+
+def test_two_homes_and_two_warehouses_are_refused(tmp_path: Path) -> None:
+    home, other = HomeResource(), OtherHome(place=str(tmp_path / "other"))
+    with pytest.raises(UsageError, match="mlflow would use another home"):
+        build_defs(home=home, mlflow=MlflowResource(home=other))
+    with pytest.raises(UsageError, match="duckdb would use another"):
+        build_defs(
+            delta_lake=DeltaLakeResource(home=home, root="/a"),
+            duckdb=DuckDBResource(delta_lake=DeltaLakeResource(home=home, root="/b")),
+        )
+    build_defs(home=home, mlflow=MlflowResource(home=HomeResource()))
 
 
 def test_a_resource_that_there_is_not_is_refused() -> None:

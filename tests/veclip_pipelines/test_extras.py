@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import metadata
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,10 @@ def test_a_package_that_is_missing_is_named_with_its_extra(package: str, monkeyp
 
 def test_a_package_that_is_there_is_imported() -> None:
     assert require("json.decoder").JSONDecodeError.__name__ == "JSONDecodeError"
+
+
+def test_a_package_that_is_broken_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vllm.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(VeclipError, match=r"vllm, which cannot be imported \(libcudart"):
+        require("vllm")

@@ -66,18 +66,19 @@ def guard_counts(warehouse: Warehouse, spec: TableSpec, partition: str, engine_i
 
 def earlier_counts(warehouse: Warehouse, asset: str, partition: str, engine_id: str) -> list[GuardCounts]:
     """The newest materialisation of each of the last ten other partitions by the same engine, the newest first."""
-    return newest_counts(warehouse, asset, engine_id, NEWEST, but_partition=partition)
+    found = newest_counts(warehouse, asset, engine_id, NEWEST, but_partition=partition)
+    return [counts for counts in found if counts.rows]
 
 
 def newest_counts(
     warehouse: Warehouse, asset: str, engine_id: str, most: int, *, but_partition: str | None = None
 ) -> list[GuardCounts]:
-    """What was noted by the newest materialisations of partitions by one engine, the newest first; those without rows are left out."""
+    """What was noted by the newest materialisations of partitions by one engine, the newest first."""
     made = materialisations(
         warehouse, assets=[asset], engine=engine_id, with_guards=True, newest="partition", but_partition=but_partition, limit=most
     )  # fmt: skip
     noted = [(one.partition, json.loads(one.guards or "{}")) for one in made]
-    return [GuardCounts(partition, counts["rows"], counts["faults"]) for partition, counts in noted if counts["rows"]]
+    return [GuardCounts(partition, counts["rows"], counts["faults"]) for partition, counts in noted]
 
 
 def bands(now: GuardCounts, earlier: Sequence[GuardCounts]) -> list[Band]:

@@ -48,11 +48,13 @@ def pack_tar(uri: str) -> Iterator[TarPacker]:
         VeclipError: the place cannot be written to; nothing is left behind.
     """
     try:
-        with whole_file(uri) as scratch:
+        with whole_file(uri, may_be_dropped=True) as scratch:
             with scratch.open("wb") as file:
                 packer = TarPacker(file)
                 yield packer
                 file.write(bytes(2 * _BLOCK))
+            # Whoever reads the warehouse reads its pictures, whatever mask this process has.
+            scratch.chmod(0o644)
             if not packer.pictures:
                 scratch.unlink()
     except OSError as error:

@@ -54,7 +54,6 @@ def export_huggingface(
     """
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
-    _remove_scratch(data)
     samples = exported_samples(warehouse, recipe, set_version)
     count, number = 0, 0
     while part := list(islice(samples, per_file)):

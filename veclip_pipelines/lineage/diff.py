@@ -9,6 +9,7 @@ from typing import Any
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import KNOWN_BY, Kind
 from veclip_pipelines.schemas.shared_columns import KEPT
+from veclip_pipelines.stages import STAGES, caption_stages
 from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -52,7 +53,7 @@ def diff(warehouse: Warehouse, left: str, right: str, *, examples: int = EXAMPLE
     Raises:
         UsageError: a side is unknown, or the sides are of different kinds.
     """
-    tables = ["training_sets", "set_pins", "engines", "concept_captions", "vecap", "raw_crawl"]
+    tables = ["training_sets", "set_pins", "engines", "raw_crawl", *(stage.name for stage in caption_stages())]
     with connect(warehouse, tables) as connection:
         ask = Asker(connection)
         sides = [_side(ask, name) for name in (left, right)]
@@ -90,8 +91,10 @@ def _side(ask: Asker, name: str) -> _Side:
     if not engines:
         raise UsageError(f"there is no training set and no engine named {name!r}")
     facts = engines[0]
-    sees = ask("SELECT 1 FROM concept_captions WHERE engine_id = $engine LIMIT 1", engine=facts["engine_id"])
-    return _Side("concept_captions" if sees else "vecap", f"{facts['profile']} ({facts['engine_id']})", facts)
+    names = [stage.name for stage in caption_stages()]
+    engine = {"engine": facts["engine_id"]}
+    made = [name for name in names if ask(f"SELECT 1 FROM {name} WHERE engine_id = $engine LIMIT 1", **engine)]  # noqa: S608
+    return _Side((made or names[-1:])[0], f"{facts['profile']} ({facts['engine_id']})", facts)
 
 
 def _sets(ask: Asker, sides: list[_Side]) -> None:
@@ -113,7 +116,7 @@ def _sets(ask: Asker, sides: list[_Side]) -> None:
 def _captions(ask: Asker, sides: list[_Side]) -> None:
     """Two tables of captions, over the partitions that both sides have."""
     table = sides[0].kind
-    key = "image_sha256" if table == "concept_captions" else "sample_id"
+    key = STAGES[table].describes
     ask(
         f"CREATE TEMP TABLE shared AS SELECT crawl_partition FROM {table} WHERE engine_id = $left "  # noqa: S608
         f"INTERSECT SELECT crawl_partition FROM {table} WHERE engine_id = $right",

@@ -132,20 +132,21 @@ def read_bytes(uri: str) -> bytes:
 
 
 @contextmanager
-def whole_file(target: str | Path, *, durable: bool = False) -> Iterator[Path]:
+def whole_file(target: str | Path, *, durable: bool = False, may_be_dropped: bool = False) -> Iterator[Path]:
     """A scratch file to write into: it becomes the target if the block succeeds, and is removed if not.
 
-    If the block itself removes the scratch, the target stays as it was. For a store, the scratch is in a private folder among this
+    For a store, the scratch is in a private folder among this
     machine's temporary files, and is then uploaded.
 
     Args:
         durable: also survive a power failure: the content is on the disk before it gets its name.
+        may_be_dropped: if the block removes the scratch, the target stays as it was; otherwise that is an error.
     """
     if is_url(str(target)):
         with tempfile.TemporaryDirectory(prefix="veclip-upload-") as folder:
             scratch = Path(folder) / "scratch"
             yield scratch
-            if scratch.exists():
+            if scratch.exists() or not may_be_dropped:
                 filesystem, path = _at(str(target))
                 filesystem.put_file(str(scratch), path)
         return
@@ -154,10 +155,11 @@ def whole_file(target: str | Path, *, durable: bool = False) -> Iterator[Path]:
     scratch = _scratch(target)
     try:
         yield scratch
-        if durable and scratch.exists():
+        if durable:
             with scratch.open("rb") as file:
                 os.fsync(file.fileno())
-        if scratch.exists():
+        # One that somebody else took away is an error: the target would not be there, and nothing would say so.
+        if scratch.exists() or not may_be_dropped:
             scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
@@ -250,7 +252,8 @@ def scratch_in(folder: Path) -> list[Path]:
 
 def _scratch(target: Path) -> Path:
     """A name that no other writer uses; a file name can have at most 255 bytes."""
-    return target.parent / f".{target.name[:100]}.{uuid.uuid4().hex[:12]}{SCRATCH}"
+    name = os.fsencode(target.name)[:100].decode("utf-8", "ignore")
+    return target.parent / f".{name}.{uuid.uuid4().hex[:12]}{SCRATCH}"
 
 
 def _at(uri: str) -> tuple[Any, str]:

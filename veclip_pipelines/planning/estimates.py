@@ -39,9 +39,9 @@ class Estimate:
 def measured_rate(warehouse: Warehouse, asset: str) -> Rate | None:
     """The rate of an asset, None if it was never materialised. A materialisation that changed nothing does not count."""
     made = [one for one in materialisations(warehouse, assets=[asset]) if one.rows_in > 0 and one.seconds > 0]
-    # Of equal contents only the first counts: for the others the work was already done.
-    worked = list({(one.partition, one.data_version): one for one in made}.values())
-    newest = sorted(worked, key=lambda one: made.index(one))[:_NEWEST]
+    # Of equal contents the first: the others found everything done.
+    first = {(one.partition, one.data_version): place for place, one in enumerate(made)}
+    newest = [made[place] for place in sorted(first.values())[:_NEWEST]]
     if not newest:
         return None
     table = warehouse.open(tables()[asset])

@@ -7,6 +7,7 @@ that is killed in between is finished by running it again: both state what each 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import pyarrow.fs as pafs
 
@@ -35,10 +36,8 @@ class PutBack:
 def earlier_contents(warehouse: Warehouse, crawl_partition: str) -> list[Provenance]:
     """Materialisations of raw_crawl that gave this partition a new content, the newest first."""
     made = materialisations(warehouse, assets=[RAW_CRAWL.name], partitions=[crawl_partition])
-    before = [*made[1:], None]
-    return [
-        one for one, last in zip(made, before, strict=True) if last is None or one.data_version != last.data_version
-    ]
+    before = [one.data_version for one in made[1:]]
+    return [one for one, last in zip_longest(made, before) if one.data_version != last]
 
 
 def roll_back(warehouse: Warehouse, crawl_partition: str, to_run: str | None, *, run_id: str, by: str) -> list[PutBack]:

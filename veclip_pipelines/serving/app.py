@@ -28,6 +28,7 @@ from veclip_pipelines.serving import crawl_pages, plots, shown_samples
 from veclip_pipelines.serving.contact_sheet import contact_sheet, thumbnail_jpeg
 from veclip_pipelines.serving.lineage_picture import lineage_svg
 from veclip_pipelines.serving.standalone_pages import environment, pictures_of, render_report, takedown_page
+from veclip_pipelines.stages import caption_stages
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.consequences import report_of
 from veclip_pipelines.takedown.register import list_takedowns
@@ -179,8 +180,9 @@ def build_app(
 
     def guards(request: Request) -> Response:
         key, asset = request.path_params["key"], request.path_params["asset"].removesuffix(".png")
-        if asset not in ("concept_captions", "vecap"):
-            raise HTTPException(404, "guards judge concept_captions and vecap")
+        judged = [stage.name for stage in caption_stages()]
+        if asset not in judged:
+            raise HTTPException(404, f"guards judge {' and '.join(judged)}")
         if request.path_params["asset"].endswith(".png"):
             return _png(plots.guard_rates(crawl_pages.guard_history(warehouse, asset, key), f"guards of {asset}"))
         rows = crawl_pages.guard_examples(warehouse, asset, key)

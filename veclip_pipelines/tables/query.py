@@ -19,7 +19,7 @@ import pyarrow as pa
 from veclip_pipelines.schemas.shared_columns import REJECTED
 from veclip_pipelines.schemas.spec import TableSpec
 from veclip_pipelines.schemas.takedown_schemas import TOMBSTONES
-from veclip_pipelines.stages import STAGES
+from veclip_pipelines.stages import ALL, STAGES
 from veclip_pipelines.stages import tables as all_tables
 from veclip_pipelines.tables.database import connection as open_connection
 from veclip_pipelines.tables.warehouse import WIDENED, Warehouse
@@ -37,6 +37,8 @@ _DUCKDB_TYPES = {
     "list<element: string>": "VARCHAR[]",
     "list<item: string>": "VARCHAR[]",
 }
+#: Stands for the partition of a stage without partitions.
+_ALL = f"'{ALL}'"
 #: Reason code of the row that stays in raw_crawl for an entry that was taken down; the row holds nothing more than
 #: that.
 TAKEN_DOWN = "taken_down"
@@ -236,7 +238,7 @@ def _columns_of(connection: duckdb.DuckDBPyConnection, files: str, options: str)
 
 def _create_rejects_view(connection: duckdb.DuckDBPyConnection) -> None:
     parts = [
-        f"SELECT '{stage.name}' AS stage, {stage.keyed_by} AS partition_key, {stage.rejects_by} AS row_key, reason, detail "  # noqa: S608
+        f"SELECT '{stage.name}' AS stage, {stage.keyed_by or _ALL} AS partition_key, {stage.rejects_by} AS row_key, reason, detail "  # noqa: S608
         f"FROM {stage.name} WHERE outcome = '{REJECTED}'"
         for stage in STAGES.values()
         if stage.rejects_by

@@ -85,7 +85,8 @@ def test_only_entry_points_read_the_environment() -> None:
         for file in (root / place).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text("utf-8"))):
                 if (isinstance(node, ast.Attribute) and node.attr == "from_env") or (
-                    isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Settings"
+                    isinstance(node, ast.Call)
+                    and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Settings"
                 ):
                     found.add(str(file.relative_to(root)))
     assert found == {"resources/home.py", "veclip_pipelines/commands/context.py"}

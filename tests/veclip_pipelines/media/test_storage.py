@@ -91,7 +91,7 @@ def test_a_block_that_fails_leaves_what_was_there(root: str) -> None:
     put_bytes(f"{root}/a", b"before")
     with pytest.raises(OSError, match="full"):
         fill_the_disk(f"{root}/a")
-    with whole_file(f"{root}/a") as given_up:
+    with whole_file(f"{root}/a", may_be_dropped=True) as given_up:
         given_up.write_bytes(b"half")
         given_up.unlink()
     assert read_bytes(f"{root}/a") == b"before"
@@ -111,6 +111,23 @@ def test_a_scratch_is_passed_over_and_found(tmp_path: Path) -> None:
 def test_a_name_as_long_as_a_name_may_be(tmp_path: Path) -> None:
     put_bytes(tmp_path / ("n" * 255), b"x")
     assert [len(path.name) for path in tmp_path.iterdir()] == [255]
+
+
+def test_a_long_name_of_wide_characters(tmp_path: Path) -> None:
+    put_bytes(tmp_path / ("日" * 80), b"x")
+    assert (tmp_path / ("日" * 80)).read_bytes() == b"x"
+
+
+def lose_the_scratch(target: Path) -> None:
+    with whole_file(target) as scratch:
+        scratch.write_bytes(b"x")
+        scratch.unlink()
+
+
+def test_a_scratch_that_somebody_took_away_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        lose_the_scratch(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:

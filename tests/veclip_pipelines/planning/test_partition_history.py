@@ -70,6 +70,10 @@ def twice(tmp_path: Path, warehouse: Warehouse) -> tuple[Warehouse, tuple[list[d
     return warehouse, before
 
 
+def test_what_was_never_made_has_no_history(warehouse: Warehouse) -> None:
+    assert earlier_contents(warehouse, KEY) == []
+
+
 def test_back_to_the_content_before(twice: tuple[Warehouse, tuple[list[dict[str, Any]], ...]]) -> None:
     warehouse, before = twice
     done = roll_back(warehouse, KEY, None, run_id="back", by="me")
