@@ -49,8 +49,9 @@ class Materialisation:
     """One materialisation of a table's partition, from its start on.
 
     Attributes:
+        stage: whose table is written.
         inputs: versions of everything that is read.
-        partition: the Delta partition that is replaced or, for an unpartitioned table, the values that the rows have in common.
+        started: when it began, by the monotonic clock, in seconds.
     """
 
     context: dg.AssetExecutionContext

@@ -4,7 +4,8 @@ A place is named by a URI: a path on this machine, or a URL of a store that fssp
 files are reached not through here but through the warehouse's Arrow filesystem (tables/), because Delta and DuckDB need an Arrow one.
 
 A writer gets a scratch file beside the target, ``.NAME.0123456789ab.tmp``, which takes the target's name in one rename. If the writer
-is killed, the scratch keeps its name: readers of drops skip it, and ``veclip prune`` finds it by its suffix.
+is killed, the scratch keeps its name: readers of drops skip it, and ``veclip prune`` finds it by its suffix. Two writers have a last
+step of their own, as of two rivals the first must stay: the tables' data files and a fresh MLflow store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The provenance table: what each materialisation read and wrote. It decides what is stale.
 
-Dagster's own stale marks skip edges with 100 or more upstream partitions, so they are shown but not relied on. All
-queries of this table go through :func:`materialisations`, so that which row is newest is decided in one place.
+Dagster's own stale marks skip edges with 100 or more upstream partitions, so they are shown but not relied on.
+Which row is newest is decided in one place, :func:`materialisations`.
 """
 
 from __future__ import annotations
