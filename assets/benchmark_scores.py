@@ -21,7 +21,7 @@ from veclip_pipelines.training.checkpoint import find_checkpoint
 
 @dg.asset(
     partitions_def=recipe_partitions,
-    deps=["checkpoints", "recipes"],
+    deps=[*stages.BENCHMARK_SCORES.upstream, "recipes"],
     group_name="evaluation",
     kinds={"python", "dask", "torch"},
     owners=OWNERS,

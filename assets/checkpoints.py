@@ -30,7 +30,7 @@ class CheckpointsConfig(dg.Config):
 
 @dg.asset(
     partitions_def=recipe_partitions,
-    deps=["training_sets", "recipes"],
+    deps=[*stages.CHECKPOINTS.upstream, "recipes"],
     group_name="training",
     kinds={"python", "dask", "torch", "mlflow"},
     owners=OWNERS,

@@ -32,7 +32,7 @@ class ConceptCaptionsConfig(dg.Config):
 
 @dg.asset(
     partitions_def=crawl_partitions,
-    deps=["raw_crawl", "concept_prompts", "concept_profiles"],
+    deps=[*stages.CONCEPT_CAPTIONS.upstream, "concept_prompts", "concept_profiles"],
     automation_condition=CARRY_ON,
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},

@@ -13,7 +13,7 @@ from veclip_pipelines.crawl.policy import crawl_policy
 
 
 @dg.asset(
-    deps=[dg.AssetDep("raw_crawl", partition_mapping=dg.AllPartitionMapping())],
+    deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in stages.DUPLICATES.upstream],
     group_name="crawl",
     kinds={"python", "duckdb", "deltalake"},
     owners=OWNERS,

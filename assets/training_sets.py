@@ -14,16 +14,14 @@ from veclip_pipelines.mixing.figures import figures_table, set_figures, write_fi
 from veclip_pipelines.mixing.training_set import make_training_set, pins_of
 from veclip_pipelines.planning.inputs import training_set_inputs
 
-_ALL = dg.AllPartitionMapping()
-
 
 @dg.asset(
     partitions_def=recipe_partitions,
     deps=[
-        dg.AssetDep("raw_crawl", partition_mapping=_ALL),
-        dg.AssetDep("concept_captions", partition_mapping=_ALL),
-        dg.AssetDep("vecap", partition_mapping=_ALL),
-        "duplicates",
+        *(
+            dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping() if stages.STAGES[name].keyed_by else None)
+            for name in stages.TRAINING_SETS.upstream
+        ),
         "recipes",
     ],
     group_name="training",

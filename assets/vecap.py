@@ -37,7 +37,7 @@ class VecapConfig(dg.Config):
 
 @dg.asset(
     partitions_def=crawl_partitions,
-    deps=["raw_crawl", "concept_captions", "fusion_prompts", "fusion_profiles"],
+    deps=[*stages.VECAP.upstream, "fusion_prompts", "fusion_profiles"],
     automation_condition=CARRY_ON,
     group_name="captions",
     kinds={"python", "dask", "deltalake", "torch"},

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pytest
@@ -16,6 +17,7 @@ from lineage_story import EYE, add, tell, tell_provenance
 from veclip_pipelines import stages
 from veclip_pipelines.audit.auditing import audit
 from veclip_pipelines.commands import backfill
+from veclip_pipelines.config.recipe import TextSourceName
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.lineage.graph import Subject, lineage_graph
 from veclip_pipelines.lineage.questions import understand
@@ -268,3 +270,8 @@ def test_the_real_stages_hang_together() -> None:
         )
         assert set(stage.table.partition_by) <= {stage.keyed_by, "engine_id", "set_version"}
         assert {name for name in (stage.rejects_by, stage.describes) if name} <= set(stage.table.schema.names)
+
+
+def test_recipes_name_the_stages_that_their_texts_are_drawn_from() -> None:
+    """And captions that came with the drop, which no stage makes."""
+    assert {*get_args(TextSourceName)} == {stage.source for stage in STAGES.values() if stage.source} | {"caption"}

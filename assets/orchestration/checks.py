@@ -15,7 +15,7 @@ from veclip_pipelines.crawl.drops import inspect_drop, registered_drop
 from veclip_pipelines.media.texts import is_file_name
 from veclip_pipelines.schemas.shared_columns import KEPT
 from veclip_pipelines.stages import CRAWL_PARTITION, RECIPE, STAGES, Stage, caption_stages, tables, version_of
-from veclip_pipelines.tables.provenance import latest
+from veclip_pipelines.tables.provenance import latest, newest_engine
 from veclip_pipelines.tables.query import Asker
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -30,7 +30,8 @@ def rows_balance_raw_crawl(warehouse: Warehouse, connection: DuckDBPyConnection,
     entries = inspect_drop(drop.uri).entries if drop.state == "active" and drop.entries is not None else None
     if entries is None:
         entries = source.rows_in if source else 0
-    return _balance(entries, _count(connection, "raw_crawl", "crawl_partition = ?", key), "entries of the drop")
+    (rows,) = Asker(connection).row("SELECT count(*) FROM raw_crawl WHERE crawl_partition = ?", [key])
+    return _balance(entries, rows, "entries of the drop")
 
 
 def one_row_for_each(stage: Stage) -> Check:
@@ -43,17 +44,15 @@ def one_row_for_each(stage: Stage) -> Check:
 
     def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
         del warehouse
-        described_rows = _scalar(
-            connection,
+        ask, part = Asker(connection), {CRAWL_PARTITION: key}
+        (described_rows,) = ask.row(
             f"SELECT count(DISTINCT {column}) FROM raw_crawl WHERE outcome = 'kept' AND crawl_partition = ?",  # noqa: S608
-            key,
+            [key],
         )
-        part = {CRAWL_PARTITION: key}
         if stage.has_engines:
-            newest = latest(Asker(connection), stage.name, key)
-            part["engine_id"] = (newest.engine if newest else None) or ""
+            part["engine_id"] = newest_engine(ask, stage.name, key)
         where = " AND ".join(f"{name} = ?" for name in part)
-        rows, distinct = Asker(connection).row(
+        rows, distinct = ask.row(
             f"SELECT count(*), count(DISTINCT {column}) FROM {stage.name} WHERE {where}",  # noqa: S608
             list(part.values()),
         )
@@ -68,18 +67,17 @@ def rows_balance_training_sets(warehouse: Warehouse, connection: DuckDBPyConnect
     source = latest(warehouse, "training_sets", key)
     inputs = source.inputs if source else {}
     partitions = [name.partition("/")[2] for name in inputs if name.startswith("raw_crawl/")]
-    samples = connection.execute(
+    ask = Asker(connection)
+    (samples,) = ask.row(
         "SELECT count(DISTINCT sample_id) FROM raw_crawl WHERE outcome = 'kept' AND list_contains(?, crawl_partition)",
         [partitions],
-    ).fetchone()
-    rows = connection.execute(
+    )
+    rows, distinct = ask.row(
         "SELECT count(*), count(DISTINCT sample_id) FROM training_sets WHERE recipe = ? AND set_version = ?",
         [key, version_of(inputs)],
-    ).fetchone()
-    assert samples
-    assert rows
-    outcome = _balance(samples[0], rows[0], "kept samples of its crawl partitions")
-    return CheckOutcome(outcome.passed and rows[0] == rows[1] > 0, outcome.says, outcome.figures)
+    )
+    outcome = _balance(samples, rows, "kept samples of its crawl partitions")
+    return CheckOutcome(outcome.passed and rows == distinct > 0, outcome.says, outcome.figures)
 
 
 def groups_are_of_kept_samples(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
@@ -96,7 +94,8 @@ def schema_is_as_declared(table: str) -> Check:
 
     def check(warehouse: Warehouse, connection: DuckDBPyConnection, key: str) -> CheckOutcome:
         del connection, key
-        spec, found = tables()[table], warehouse.open(tables()[table])
+        spec = tables()[table]
+        found = warehouse.open(spec)
         if found is None:
             return CheckOutcome(False, f"table {table} does not exist", {})
         present = {field.name: field for field in DeltaSchema.from_arrow(spec.schema).fields}
@@ -161,16 +160,6 @@ def scores_are_shares(warehouse: Warehouse, connection: DuckDBPyConnection, key:
         [key],
     ).fetchall()
     return _none_of(rows, "scores are outside 0 to 1, or fall as k grows")
-
-
-def _count(connection: DuckDBPyConnection, table: str, where: str, key: str) -> int:
-    return _scalar(connection, f"SELECT count(*) FROM {table} WHERE {where}", key)  # noqa: S608
-
-
-def _scalar(connection: DuckDBPyConnection, sql: str, key: str) -> int:
-    found = connection.execute(sql, [key]).fetchone()
-    assert found is not None
-    return int(found[0])
 
 
 def _balance(rows_in: int, rows_out: int, what: str) -> CheckOutcome:

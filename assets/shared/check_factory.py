@@ -12,6 +12,7 @@ from resources.delta_lake import DeltaLakeResource
 from resources.duckdb import DuckDBResource
 from resources.home import HomeResource
 from veclip_pipelines.config.settings import Settings
+from veclip_pipelines.stages import ALL
 from veclip_pipelines.tables.warehouse import Warehouse
 
 
@@ -60,7 +61,7 @@ def checks_of(
         warehouse = delta_lake.warehouse()
         with duckdb.connection() as connection:
             for key in context.selected_asset_check_keys:
-                partition = context.partition_key if partitions else "all"
+                partition = context.partition_key if partitions else ALL
                 if key.name in checks:
                     check, blocking = checks[key.name]
                     outcome = check(warehouse, connection, partition)

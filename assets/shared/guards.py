@@ -1,13 +1,11 @@
 """What the captioning assets show of their guards: rates in the metadata, and the plot and examples in ``veclip serve``."""
 
-import json
-
 import dagster as dg
 from duckdb import DuckDBPyConnection
 
 from assets.shared.check_factory import Check, CheckOutcome
 from assets.shared.materialisation import Metadata, preview
-from veclip_pipelines.captioning.guard_rates import GuardCounts, bands, earlier_counts
+from veclip_pipelines.captioning.guard_rates import GuardCounts, bands, earlier_counts, noted_counts
 from veclip_pipelines.config.settings import Settings
 from veclip_pipelines.tables.provenance import latest
 from veclip_pipelines.tables.warehouse import Warehouse
@@ -36,9 +34,8 @@ def guard_rates_in_band(asset: str) -> Check:
         newest = latest(warehouse, asset, key)
         if newest is None or not newest.guards:
             return CheckOutcome(True, "no rates are recorded for this partition", {})
-        counts = json.loads(newest.guards)
-        earlier = earlier_counts(warehouse, asset, key, newest.engine or "")
-        found = bands(GuardCounts(key, counts["rows"], counts["faults"]), earlier)
+        earlier = earlier_counts(warehouse, asset, key, newest.engine)
+        found = bands(noted_counts(newest), earlier)
         outside = [band for band in found if not band.holds]
         says = "; ".join(
             f"{band.reason} {band.rate:.1%}, expected {band.expected:.1%} ({band.low:.1%} to {band.high:.1%})"

@@ -90,8 +90,7 @@ def check_counts(about: Audited) -> Iterator[Finding]:
     for one in _newest_materialisations(about):
         about.look()
         stage = STAGES.get(one.asset)
-        engine = one.engine if stage is not None and stage.has_engines else None
-        where = "/".join(part for part in (one.asset, one.partition, engine) if part)
+        where = "/".join(filter(None, (one.asset, one.partition, one.engine)))
         if one.rows_in != one.rows_kept + one.rows_rejected and (stage is None or stage.is_balanced):
             yield Finding(
                 "counts",
@@ -99,7 +98,7 @@ def check_counts(about: Audited) -> Iterator[Finding]:
                 f"{one.rows_in} rows in, {one.rows_kept} kept and {one.rows_rejected} rejected",
             )
         if stage is not None and stage.keyed_by == CRAWL_PARTITION:
-            kept, rejected = about.counts.get((one.asset, one.partition, engine or ""), (0, 0))
+            kept, rejected = about.counts.get((one.asset, one.partition, one.engine), (0, 0))
             if (kept, rejected) != (one.rows_kept, one.rows_rejected):
                 noted = f"the materialisation noted {one.rows_kept} and {one.rows_rejected}"
                 yield Finding("counts", where, f"the table holds {kept} rows kept and {rejected} rejected; {noted}")
@@ -109,9 +108,7 @@ def _newest_materialisations(about: Audited) -> list[Provenance]:
     """Of each partition, and of each engine's captions of it, by name."""
     newest: dict[tuple[str, str, str], Provenance] = {}
     for one in materialisations(about.ask, newest="engine"):
-        stage = STAGES.get(one.asset)
-        engine = one.engine if stage is not None and stage.has_engines else None
-        newest.setdefault((one.asset, one.partition, engine or ""), one)
+        newest.setdefault((one.asset, one.partition, one.engine), one)
     return [newest[key] for key in sorted(newest)]
 
 
@@ -143,7 +140,7 @@ def _followed(about: Audited) -> set[tuple[str, str, str]]:
     for one in newest:
         last.setdefault((one.asset, one.partition), one)
     return {
-        (one.asset, one.partition, one.engine or "")
+        (one.asset, one.partition, one.engine)
         for one in newest
         if one.engine != last[one.asset, one.partition].engine
         and one.inputs.get(f"raw_crawl/{one.partition}") != _version_of(last.get((RAW_CRAWL.name, one.partition)))
@@ -156,11 +153,11 @@ def _version_of(made: Provenance | None) -> str | None:
 
 def check_engines(about: Audited) -> Iterator[Finding]:
     """Each engine_id that a row names has a row in engines."""
+    known = {row["engine_id"] for row in about.ask("SELECT engine_id FROM engines")}
     for table, column in [(stage.name, column) for stage in caption_stages() for column in stage.engine_columns]:
         rows = about.ask(
             f"SELECT {column} AS engine, count(*) AS n FROM {table} WHERE {column} IS NOT NULL GROUP BY 1"  # noqa: S608
         )
-        known = {row["engine_id"] for row in about.ask("SELECT engine_id FROM engines")}
         for row in rows:
             about.look()
             if row["engine"] not in known:

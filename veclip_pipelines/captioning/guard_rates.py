@@ -9,9 +9,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from veclip_pipelines.schemas.spec import TableSpec
-from veclip_pipelines.tables.provenance import materialisations
+from veclip_pipelines.tables.provenance import Provenance, materialisations
 from veclip_pipelines.tables.query import Asker, connect
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -64,6 +65,12 @@ def guard_counts(warehouse: Warehouse, spec: TableSpec, partition: str, engine_i
     return GuardCounts(partition, int(rows), {row["fault"]: row["n"] for row in faults})
 
 
+def noted_counts(made: Provenance) -> GuardCounts:
+    """What a materialisation noted; no rows if it noted none."""
+    counts: dict[str, Any] = json.loads(made.guards) if made.guards else {"rows": 0, "faults": {}}
+    return GuardCounts(made.partition, counts["rows"], counts["faults"])
+
+
 def earlier_counts(warehouse: Warehouse, asset: str, partition: str, engine_id: str) -> list[GuardCounts]:
     """The newest materialisation of each of the last ten other partitions by the same engine, the newest first."""
     found = newest_counts(warehouse, asset, engine_id, NEWEST, but_partition=partition)
@@ -77,8 +84,7 @@ def newest_counts(
     made = materialisations(
         warehouse, assets=[asset], engine=engine_id, with_guards=True, newest="partition", but_partition=but_partition, limit=most
     )  # fmt: skip
-    noted = [(one.partition, json.loads(one.guards or "{}")) for one in made]
-    return [GuardCounts(partition, counts["rows"], counts["faults"]) for partition, counts in noted]
+    return [noted_counts(one) for one in made]
 
 
 def bands(now: GuardCounts, earlier: Sequence[GuardCounts]) -> list[Band]:

@@ -38,7 +38,6 @@ SCHEMA = pa.schema(
         pa.field("unrelated", pa.string()),
     ]
 )
-COLUMNS = ", ".join(SCHEMA.names)
 
 
 @dataclass(frozen=True)

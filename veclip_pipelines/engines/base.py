@@ -78,9 +78,5 @@ class Engine(Protocol[Batch]):
         ...
 
 
-ImageTextEngine = Engine[PictureBatch]
-TextEngine = Engine[TextBatch]
-
-
 def go_on() -> None:
     """A ``stop`` that never stops."""

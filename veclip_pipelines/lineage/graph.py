@@ -6,16 +6,14 @@ recorded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.lineage.questions import KNOWN_BY, Kind, Question, understand
 from veclip_pipelines.stages import ALL, STAGES, version_of
-from veclip_pipelines.tables.provenance import materialisations
+from veclip_pipelines.tables.provenance import Provenance, materialisations
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -38,34 +36,6 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A materialisation that a training set, a checkpoint or a score goes back to, as the provenance has it.
-
-    Attributes:
-        version: of the content that it wrote.
-        inputs: version of each thing that it read.
-        engine: engine_id for captions, "" for all else.
-        guards: for captions: rows, and how many of them each guard objected to; else empty.
-    """
-
-    asset: str
-    partition: str
-    version: str
-    inputs: Mapping[str, str]
-    run_id: str
-    rows_kept: int
-    rows_rejected: int
-    recorded_at: datetime
-    seconds: float
-    code_version: str
-    guards: Mapping[str, Any]
-
-    @property
-    def engine(self) -> str:
-        return self.inputs.get("engine", "")
-
-
-@dataclass(frozen=True)
 class Graph:
     """The whole graph, upstream first.
 
@@ -76,7 +46,7 @@ class Graph:
     """
 
     subject: Subject
-    made: Sequence[Made]
+    made: Sequence[Provenance]
     edges: Sequence[tuple[int, int]]
     drops: Mapping[str, Row]
     engines: Mapping[str, Row]
@@ -125,7 +95,7 @@ def lineage_graph(warehouse: Warehouse, subject: Subject) -> Graph:
     checkpoints = _checkpoints(warehouse, subject)
     ids = {str(row["checkpoint_id"]) for row in checkpoints}
     ends = _ends(noted.values(), subject, ids)
-    chosen: dict[_Key, Made] = {}
+    chosen: dict[_Key, Provenance] = {}
     edges: set[tuple[_Key, _Key]] = set()
     waiting = list(ends)
     while waiting:
@@ -154,35 +124,22 @@ def lineage_graph(warehouse: Warehouse, subject: Subject) -> Graph:
     )
 
 
-def _key(one: Made) -> _Key:
-    return one.asset, one.partition, one.engine, one.version
+def _key(one: Provenance) -> _Key:
+    return one.asset, one.partition, one.engine, one.data_version
 
 
-def _noted(warehouse: Warehouse) -> dict[_Key, Made]:
+def _noted(warehouse: Warehouse) -> dict[_Key, Provenance]:
     """Each content that was ever materialised, by its key; of equal ones, the run that made it first."""
-    found: dict[_Key, Made] = {}
+    found: dict[_Key, Provenance] = {}
     for one in reversed(materialisations(warehouse)):
         if one.asset in STAGES and not one.is_retirement:
-            made = Made(
-                asset=one.asset,
-                partition=one.partition,
-                version=one.data_version,
-                inputs=one.inputs,
-                run_id=one.run_id,
-                rows_kept=one.rows_kept,
-                rows_rejected=one.rows_rejected,
-                recorded_at=one.recorded_at,
-                seconds=one.seconds,
-                code_version=one.code_version,
-                guards=json.loads(one.guards or "{}"),
-            )
-            found.setdefault(_key(made), made)
+            found.setdefault(_key(one), one)
     return found
 
 
-def _ends(noted: Iterable[Made], subject: Subject, checkpoints: set[str]) -> list[Made]:
+def _ends(noted: Iterable[Provenance], subject: Subject, checkpoints: set[str]) -> list[Provenance]:
     """The subject's own materialisations: its set, its checkpoints, their scores; of each the newest."""
-    found: dict[tuple[str, str], Made] = {}
+    found: dict[tuple[str, str], Provenance] = {}
     for one in noted:
         if one.partition == subject.recipe and one.asset == "training_sets":
             if version_of(one.inputs) == subject.set_version:
@@ -192,14 +149,14 @@ def _ends(noted: Iterable[Made], subject: Subject, checkpoints: set[str]) -> lis
     return list(found.values())
 
 
-def _is_of(one: Made, end: Made) -> bool:
+def _is_of(one: Provenance, end: Provenance) -> bool:
     if one.asset == "checkpoints":
         return end.asset == "training_sets"
     same = one.inputs.get("checkpoint") == end.inputs.get("checkpoint")
     return one.asset == "benchmark_scores" and end.asset == "checkpoints" and same
 
 
-def _tables_of(one: Made) -> Iterator[_Key]:
+def _tables_of(one: Provenance) -> Iterator[_Key]:
     """What a materialisation read of tables, as keys of the materialisations that wrote it."""
     for name, version in one.inputs.items():
         table, *rest = name.split("/")

@@ -12,7 +12,7 @@ from pathlib import Path
 from veclip_pipelines.errors import UsageError
 from veclip_pipelines.media.pictures import PictureError, examine
 from veclip_pipelines.media.storage import is_url
-from veclip_pipelines.tables.query import read_rows
+from veclip_pipelines.tables.query import HOST_OF, read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
 _HEX = re.compile(r"[0-9a-f]+")
@@ -50,16 +50,15 @@ class Question:
     phash: str | None = None
 
 
-_HOST_OF = "lower(regexp_extract({}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
 #: Few pictures are found elsewhere than at their url, so there is no column for the host of the other one.
-_FINAL_HOST = _HOST_OF.format("final_url")
+_FINAL_HOST = HOST_OF.format("final_url")
 #: Table and condition that find a value, by kind, in the order in which a name is tried; $v is the value.
 KNOWN_BY: dict[Kind, tuple[str, str]] = {
     Kind.SAMPLE: ("raw_crawl", "sample_id = $v"),
     Kind.PICTURE: ("raw_crawl", "image_sha256 = $v"),
     Kind.URL: ("raw_crawl", "url = $v OR final_url = $v"),
     # The host of the page is a short column that narrows the search: its long address is read only where the host fits.
-    Kind.PAGE: ("raw_crawl", f"page_host = {_HOST_OF.format('$v')} AND page_url = $v"),
+    Kind.PAGE: ("raw_crawl", f"page_host = {HOST_OF.format('$v')} AND page_url = $v"),
     Kind.CHECKPOINT: ("checkpoints", "$v IN (checkpoint_id, weights_sha256, mlflow_run_id)"),
     Kind.ENGINE: ("engines", "$v IN (engine_id, profile)"),
     Kind.PROMPT: ("engines", "prompt_name = $v OR split_part(prompt_name, '@', 1) = $v"),

@@ -130,7 +130,7 @@ def _target(warehouse: Warehouse, drop: RegisteredDrop, to_run: str | None) -> P
 
 def _captions_of(warehouse: Warehouse, crawl_partition: str, raw_version: str) -> list[Provenance]:
     """For each engine, the newest captions that were made from that content of raw_crawl."""
-    found: dict[tuple[str, str | None], Provenance] = {}
+    found: dict[tuple[str, str], Provenance] = {}
     for stage in caption_stages():
         for one in _provenance(warehouse, stage.table, crawl_partition):
             if one.inputs.get(f"raw_crawl/{crawl_partition}") == raw_version:
@@ -147,9 +147,7 @@ def _put_back(warehouse: Warehouse, earlier: Provenance, run_id: str, by: str) -
     spec, partition = STAGES[earlier.asset].table, earlier.part or {}
     expected = partition_files(warehouse.open(spec), partition)
     properties = {"run_id": run_id, "rolled_back_to": earlier.run_id}
-    commit = replace_partition(
-        warehouse, spec, partition, list(earlier.files), expected=expected, properties=properties
-    )
+    commit = replace_partition(warehouse, spec, partition, earlier.files, expected=expected, properties=properties)
     data_version, rows = content_version(warehouse, spec, partition)
     if data_version != earlier.data_version:
         raise VeclipError(

@@ -23,7 +23,7 @@ from veclip_pipelines.planning.inputs import (
     training_set_inputs,
     vecap_inputs,
 )
-from veclip_pipelines.stages import CRAWL_PARTITION, RAW_CRAWL, RECIPE, names_of, stage_of_source, stages_of
+from veclip_pipelines.stages import ALL, CRAWL_PARTITION, RAW_CRAWL, RECIPE, names_of, stage_of_source, stages_of
 from veclip_pipelines.tables.contents import Contents
 from veclip_pipelines.tables.provenance import Recorded, is_current, materialisations
 from veclip_pipelines.tables.query import read_rows
@@ -111,7 +111,7 @@ class Staleness:
     def duplicates(self) -> bool:
         """Whether a crawl partition has changed since duplicates were last found."""
         distance = crawl_policy(self.settings).near_duplicate_distance
-        return not is_current(self.warehouse, "duplicates", "all", duplicates_inputs(self.warehouse, distance))
+        return not is_current(self.warehouse, "duplicates", ALL, duplicates_inputs(self.warehouse, distance))
 
     def of_what_was_made(self) -> list[Stale]:
         """Everything that was once made and is stale now; captions by the profiles that made the newest ones.
@@ -135,8 +135,8 @@ class Staleness:
                 found.append(Stale(key, tuple(asset for asset in stale if (asset, key) in made)))
                 changing.update(found[-1].assets)
         found.sort(key=lambda one: one.key)
-        if ("duplicates", "all") in made and self.duplicates():
-            found.append(Stale("all", ("duplicates",)))
+        if ("duplicates", ALL) in made and self.duplicates():
+            found.append(Stale(ALL, ("duplicates",)))
         for name in sorted(partition for asset, partition in made if asset == "training_sets"):
             nothing: list[str] = []
             stale = _known(partial(self.models, name, changing=changing, contents=contents), nothing)

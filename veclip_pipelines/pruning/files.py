@@ -107,11 +107,12 @@ def _replaced(warehouse: Warehouse, spec: TableSpec) -> dict[str, datetime]:
     """When a later content replaced the one that a file belonged to, by path; files that were never recorded are missing."""
     found: dict[str, datetime] = {}
     # The newest first: each content of a partition's engine replaced the one that follows in this order.
-    replaced: dict[tuple[str, str | None], datetime] = {}
+    replaced: dict[tuple[str, str], datetime] = {}
     retired: dict[str, datetime] = {}
     for one in materialisations(warehouse, assets=[spec.name], files=True):
         if one.is_retirement:
             retired.setdefault(one.partition, one.recorded_at)
+            continue
         key = (one.partition, one.engine)
         since = replaced.get(key) or retired.get(one.partition)
         replaced[key] = one.recorded_at

@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 
+from veclip_pipelines.captioning.guard_rates import noted_counts
 from veclip_pipelines.lineage.graph import Graph, Subject, lineage_graph
 from veclip_pipelines.mixing.mix import Mix, ResolvedPart
 from veclip_pipelines.schemas.shared_columns import KEPT
@@ -219,9 +220,10 @@ def _guards_before(graph: Graph, told: Collection[str]) -> list[Row]:
     for one in graph.made:
         profile = _profile(graph, one.engine)
         if one.guards and profile not in told:
+            counts = noted_counts(one)
             row = found.setdefault(profile, {"table": one.asset, "profile": profile, "rows": 0, "faults": Counter()})
-            row["rows"] += one.guards["rows"]
-            row["faults"].update(one.guards["faults"])
+            row["rows"] += counts.rows
+            row["faults"].update(counts.faults)
     return [
         {
             **row,

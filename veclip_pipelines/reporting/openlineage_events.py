@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from veclip_pipelines import __version__
 from veclip_pipelines.errors import VeclipError
 from veclip_pipelines.extras import require
-from veclip_pipelines.lineage.graph import Graph, Made
+from veclip_pipelines.lineage.graph import Graph
 from veclip_pipelines.schemas.column_lineage import COLUMN_LINEAGE
 from veclip_pipelines.stages import tables
+from veclip_pipelines.tables.provenance import Provenance
 from veclip_pipelines.tables.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _SPACE = uuid.UUID("6d1f0b2e-7a0f-4f8e-9f0c-2f9a6f6a4a11")
 def events(warehouse: Warehouse, graph: Graph) -> list[RunEvent]:
     """One event per materialisation, upstream first. Raises VeclipError where openlineage-python is not installed."""
     require("openlineage.client.facet_v2").set_producer(_PRODUCER)
-    above: dict[int, list[Made]] = {}
+    above: dict[int, list[Provenance]] = {}
     for left, right in graph.edges:
         above.setdefault(right, []).append(graph.made[left])
     return [_event(warehouse, graph, one, above.get(number, [])) for number, one in enumerate(graph.made)]
@@ -62,7 +63,7 @@ def send(found: Sequence[RunEvent], target: str) -> None:
         raise VeclipError(f"OpenLineage events could not be sent to {target}: {error}") from error
 
 
-def _event(warehouse: Warehouse, graph: Graph, one: Made, above: Sequence[Made]) -> RunEvent:
+def _event(warehouse: Warehouse, graph: Graph, one: Provenance, above: Sequence[Provenance]) -> RunEvent:
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
     from openlineage.client.facet_v2 import job_type_job, output_statistics_output_dataset, parent_run
 
@@ -95,7 +96,7 @@ def _event(warehouse: Warehouse, graph: Graph, one: Made, above: Sequence[Made])
     )
 
 
-def _name(warehouse: Warehouse, one: Made) -> tuple[str, str]:
+def _name(warehouse: Warehouse, one: Provenance) -> tuple[str, str]:
     """Namespace and name: for a folder, file and its path; for a store, the bucket and the path in it."""
     path = "/".join(part for part in (one.asset, one.partition, one.engine) if part)
     if warehouse.is_local:
@@ -112,13 +113,13 @@ def _uuid(run_id: str) -> str:
         return str(uuid.uuid5(_SPACE, run_id))
 
 
-def _version(one: Made) -> dict[str, Any]:
+def _version(one: Provenance) -> dict[str, Any]:
     from openlineage.client.facet_v2 import dataset_version_dataset
 
-    return {"version": dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=one.version)}
+    return {"version": dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=one.data_version)}
 
 
-def _columns(warehouse: Warehouse, one: Made, above: Sequence[Made]) -> dict[str, Any]:
+def _columns(warehouse: Warehouse, one: Provenance, above: Sequence[Provenance]) -> dict[str, Any]:
     from openlineage.client.facet_v2 import column_lineage_dataset, schema_dataset
 
     spec = tables()[one.asset]
@@ -135,7 +136,7 @@ def _columns(warehouse: Warehouse, one: Made, above: Sequence[Made]) -> dict[str
     return {"schema": schema_dataset.SchemaDatasetFacet(fields=fields), **lineage}
 
 
-def _sources(warehouse: Warehouse, sources: Sequence[tuple[str, str]], above: Sequence[Made]) -> Iterator[Any]:
+def _sources(warehouse: Warehouse, sources: Sequence[tuple[str, str]], above: Sequence[Provenance]) -> Iterator[Any]:
     from openlineage.client.facet_v2 import column_lineage_dataset
 
     for table, column in sources:

@@ -6,7 +6,7 @@ from typing import Any
 
 from veclip_pipelines.captioning.guard_rates import NEWEST, GuardCounts, newest_counts
 from veclip_pipelines.stages import STAGES
-from veclip_pipelines.tables.provenance import latest
+from veclip_pipelines.tables.provenance import newest_engine
 from veclip_pipelines.tables.query import read_rows
 from veclip_pipelines.tables.warehouse import Warehouse
 
@@ -57,18 +57,12 @@ def guard_examples(warehouse: Warehouse, asset: str, partition: str) -> list[dic
         f"FROM {asset} WHERE crawl_partition = $key AND engine_id = $engine) "
         "SELECT fault, count(*) AS rows, list({'row_key': row_key, 'engine_text': engine_text, 'text': text, 'route': route, "
         "'reason': reason, 'detail': detail} ORDER BY row_key)[1:$n] AS examples FROM judged GROUP BY fault ORDER BY rows DESC, fault",
-        {"key": partition, "engine": _newest_engine(warehouse, asset, partition), "n": _SHOWN},
+        {"key": partition, "engine": newest_engine(warehouse, asset, partition), "n": _SHOWN},
         tables=[asset],
     )
 
 
 def guard_history(warehouse: Warehouse, asset: str, partition: str) -> list[GuardCounts]:
     """Rows and faults of the newest partitions of the same engine, the oldest first: what the plot shows."""
-    newest = newest_counts(warehouse, asset, _newest_engine(warehouse, asset, partition), _PLOTTED)
+    newest = newest_counts(warehouse, asset, newest_engine(warehouse, asset, partition), _PLOTTED)
     return list(reversed(newest))
-
-
-def _newest_engine(warehouse: Warehouse, asset: str, partition: str) -> str:
-    """The engine of a partition's newest materialisation of an asset; "" where there is none."""
-    newest = latest(warehouse, asset, partition)
-    return (newest.engine if newest else None) or ""

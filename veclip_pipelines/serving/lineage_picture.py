@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.figure import Figure
 
-from veclip_pipelines.lineage.graph import Graph, Made
+from veclip_pipelines.lineage.graph import Graph
 from veclip_pipelines.stages import STAGES, depth
+from veclip_pipelines.tables.provenance import Provenance
 
 #: Drops and engines are drawn to the left of all stages.
 _SOURCES = {"drop": "#e9ecef", "engine": "#fff3bf"}
@@ -80,14 +81,14 @@ def lineage_svg(graph: Graph) -> bytes:
 
 def boxes_of(graph: Graph) -> tuple[list[Box], list[tuple[int, int]]]:
     """Boxes and arrows. One box stands for all of a kind that has many."""
-    groups: dict[tuple[str, ...], list[Made]] = {}
+    groups: dict[tuple[str, ...], list[Provenance]] = {}
     counts: dict[tuple[str, str], int] = {}
     for one in graph.made:
         counts[one.asset, one.engine] = counts.get((one.asset, one.engine), 0) + 1
     crowded = {key for key, count in counts.items() if count > _MOST}
     names: list[tuple[str, ...]] = []
     for one in graph.made:
-        apart = () if (one.asset, one.engine) in crowded else (one.partition, one.version)
+        apart = () if (one.asset, one.engine) in crowded else (one.partition, one.data_version)
         names.append((one.asset, one.engine, *apart))
         groups.setdefault(names[-1], []).append(one)
     boxes: list[Box] = []
@@ -109,7 +110,7 @@ def boxes_of(graph: Graph) -> tuple[list[Box], list[tuple[int, int]]]:
     return boxes, list(arrows)
 
 
-def _told(graph: Graph, group: Sequence[Made]) -> Iterator[str]:
+def _told(graph: Graph, group: Sequence[Provenance]) -> Iterator[str]:
     one = group[0]
     yield one.asset
     engine = graph.engines.get(one.engine)
@@ -128,7 +129,7 @@ def _told(graph: Graph, group: Sequence[Made]) -> Iterator[str]:
         yield f"{sum(item.rows_kept for item in group)} rows" + (f", {rejected} rejects" if rejected else "")
 
 
-def _sources(graph: Graph, group: Sequence[Made]) -> Iterator[tuple[tuple[str, ...], Box]]:
+def _sources(graph: Graph, group: Sequence[Provenance]) -> Iterator[tuple[tuple[str, ...], Box]]:
     """Drops and engines that were used for a group."""
     one = group[0]
     if one.asset == "raw_crawl" and len(group) > 1:

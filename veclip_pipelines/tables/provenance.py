@@ -58,9 +58,9 @@ class Provenance:
     recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
-    def engine(self) -> str | None:
-        """The engine_id of captions; "" for a partition that was retired; None for anything else."""
-        return self.inputs.get("engine")
+    def engine(self) -> str:
+        """The engine_id of captions; "" for a partition that was retired, and for anything else."""
+        return self.inputs.get("engine", "")
 
     @property
     def is_retirement(self) -> bool:
@@ -150,6 +150,12 @@ def latest(source: Warehouse | Asker, asset: str, partition: str) -> Provenance 
     return next(iter(materialisations(source, assets=[asset], partitions=[partition], limit=1)), None)
 
 
+def newest_engine(source: Warehouse | Asker, asset: str, partition: str) -> str:
+    """The engine of a partition's newest captions; "" if there are none."""
+    newest = latest(source, asset, partition)
+    return newest.engine if newest else ""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """The newest materialisations of some partitions, read once.
@@ -173,7 +179,7 @@ class Recorded:
         for all of them; it is recorded without an engine.
         """
         for one in self.newest.get((asset, partition), ()):
-            if one.engine in (inputs.get("engine"), ""):
+            if one.engine in (inputs.get("engine", ""), ""):
                 return dict(one.inputs) == dict(inputs)
         return False
 

@@ -39,6 +39,8 @@ _DUCKDB_TYPES = {
 }
 #: Stands for the partition of a stage without partitions.
 _ALL = f"'{ALL}'"
+#: SQL for the host of a URL, for rows and columns that have none of their own; to be formatted with the URL.
+HOST_OF = "lower(regexp_extract({}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
 #: Reason code of the row that stays in raw_crawl for an entry that was taken down; the row holds nothing more than
 #: that.
 TAKEN_DOWN = "taken_down"

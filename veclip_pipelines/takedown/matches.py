@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from veclip_pipelines.schemas.crawl_schemas import CONCEPT_CAPTIONS, RAW_CRAWL, VECAP
-from veclip_pipelines.tables.query import TAKEN_DOWN, Asker
+from veclip_pipelines.tables.query import HOST_OF, TAKEN_DOWN, Asker
 from veclip_pipelines.tables.standings import connect_all
 from veclip_pipelines.tables.warehouse import Warehouse
 from veclip_pipelines.takedown.requests import Request
@@ -20,12 +20,11 @@ _COLUMNS = (
     "sample_id, image_sha256, phash, crawl_partition, source_key, source_uri, shard_uri, image_offset, image_length, "
     "url, page_url, final_url"
 )
-_HOST = "lower(regexp_extract({}, '^[a-zA-Z]+://(?:[^/@]*@)?([^/:?#]+)', 1))"
 #: Older rows have no columns for their hosts.
 _HOSTS = (
-    f"coalesce(url_host, {_HOST.format('url')})",
-    f"coalesce(page_host, {_HOST.format('page_url')})",
-    _HOST.format("final_url"),
+    f"coalesce(url_host, {HOST_OF.format('url')})",
+    f"coalesce(page_host, {HOST_OF.format('page_url')})",
+    HOST_OF.format("final_url"),
 )
 _ON_DOMAIN = " OR ".join(f"({host} = d.value OR ends_with({host}, '.' || d.value))" for host in _HOSTS)
 _BITS = "bit_count(xor(('0x' || r.phash)::UBIGINT, ('0x' || n.value)::UBIGINT))::INTEGER"

@@ -156,7 +156,7 @@ def test_openlineage_names_every_input_with_its_version(card: Card, warehouse: W
     assert names == {"raw_crawl/crawl-1", f"concept_captions/crawl-1/{EYE}", f"hand@{HAND}"}
     (output,) = vecap["outputs"]
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 7
-    assert output["facets"]["version"]["datasetVersion"] == card.graph.made[2].version
+    assert output["facets"]["version"]["datasetVersion"] == card.graph.made[2].data_version
     fused_from = {
         (item["name"].rpartition("warehouse/")[2].partition("/")[0], item["field"])
         for item in output["facets"]["columnLineage"]["fields"]["text"]["inputFields"]
